@@ -1,0 +1,247 @@
+//! The operator's door: a JSON API under `/v1`, metrics, health and a dashboard.
+//!
+//! It knows no other room. What it is asked to do leaves as a [`Command`] with a channel for the reply; what
+//! it tells comes from [`AdminState`]. The API is described by `openapi.json`, which it serves and which a
+//! test holds against the routes. Who may ask is decided in [`guard`].
+
+mod api;
+mod guard;
+mod purge;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener as StdListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use starling_proto::{
+    cache::key::KeyRules,
+    purge::{Mode, Selector},
+};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, mpsc, oneshot, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+pub use api::{
+    ApiError, Applied, CacheStatus, ErrorBody, OriginStatus, PurgeBody, PurgeReceipt, ServiceStatus,
+    StatusReport, StoreStatus, Wait, WarmBody, WarmResult,
+};
+
+use crate::{metrics::Metrics, tokens::Token};
+
+/// What an operator may set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen; any address that is not loopback needs tokens.
+    pub listen: Vec<SocketAddr>,
+    /// Names, beside IP addresses and `localhost`, by which the API may be called without a token.
+    pub hosts: Vec<String>,
+    /// Who may ask what; with none, whoever reaches the listener may ask everything.
+    pub tokens: Vec<Token>,
+}
+
+/// What the node is asked to do. Whoever takes a command answers its `reply`; a dropped one is told as a 503.
+#[derive(Debug)]
+pub enum Command {
+    /// Purge, and answer when `wait` is met or `timeout` has passed.
+    Purge {
+        /// What and how.
+        request: PurgeRequest,
+        /// Who has it.
+        reply: oneshot::Sender<Result<PurgeReceipt, CommandError>>,
+    },
+    /// Fetch URLs as a client would.
+    Warm {
+        /// What to fetch.
+        urls: Vec<WarmUrl>,
+        /// One result for each URL, in order.
+        reply: oneshot::Sender<Result<Vec<WarmResult>, CommandError>>,
+    },
+    /// Stop being ready, and go on serving (or be ready again).
+    SetDraining {
+        /// Which.
+        draining: bool,
+        /// When it is so.
+        reply: oneshot::Sender<Result<(), CommandError>>,
+    },
+}
+
+/// A purge that has been checked: the service is there, URLs are in the form of cache keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PurgeRequest {
+    /// Whose objects.
+    pub service: String,
+    /// Which of them; never empty.
+    pub selectors: Vec<Selector>,
+    /// Whether the old bytes may still be used.
+    pub mode: Mode,
+    /// When to answer.
+    pub wait: Wait,
+    /// When to answer at the latest.
+    pub timeout: Duration,
+}
+
+/// A URL to fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WarmUrl {
+    /// As it was asked for.
+    pub url: String,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// The host, in lower case, with the port if one was given.
+    pub authority: String,
+    /// Path and query.
+    pub path_and_query: String,
+}
+
+/// Why the node did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The store or the log failed: nothing was acknowledged.
+    #[error("{0}")]
+    Failed(String),
+    /// The node is busy or going away; asking again may help.
+    #[error("the node cannot take it now: {0}")]
+    Unavailable(String),
+}
+
+/// What the API knows of a service, to normalise URLs as its cache keys are.
+#[derive(Clone, Debug)]
+pub struct ServiceView {
+    /// Its name.
+    pub name: String,
+    /// Its hosts, as configured.
+    pub hosts: Vec<String>,
+    /// Its origins' URLs.
+    pub origins: Vec<String>,
+    /// How its keys are made.
+    pub key: KeyRules,
+}
+
+/// How the API reaches the rest of the node.
+#[derive(Clone)]
+pub struct AdminState {
+    /// Where commands go.
+    pub commands: mpsc::Sender<Command>,
+    /// The status of now; cheap, never blocks.
+    pub status: Arc<dyn Fn() -> StatusReport + Send + Sync>,
+    /// The services of now.
+    pub services: watch::Receiver<Arc<Vec<ServiceView>>>,
+    /// What `/metrics` tells.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("the admin API cannot listen on {address}: {source}")]
+pub struct BindError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// The API, listening but not yet answering.
+pub struct Admin {
+    listeners: Vec<TcpListener>,
+    settings: Settings,
+}
+
+/// Connections at a time, over all listeners; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 256;
+/// Time to a complete request head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time given to requests under way when the node stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Admin {
+    /// Opens all listeners; called within a runtime.
+    pub fn bind(settings: Settings) -> Result<Self, BindError> {
+        let bind = |address: &SocketAddr| {
+            let listener = StdListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        };
+        let listeners = settings
+            .listen
+            .iter()
+            .map(|address| bind(address).map_err(|source| BindError { address: *address, source }))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { listeners, settings })
+    }
+
+    /// Where it listens, with the ports that the system chose.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// Answers until `stop`, then finishes what is under way, within bounds.
+    pub async fn run(self, state: AdminState, stop: CancellationToken) {
+        let router = routes::router(state, &self.settings);
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut listeners = JoinSet::new();
+        for listener in self.listeners {
+            listeners.spawn(serve(listener, router.clone(), Arc::clone(&places), stop.clone()));
+        }
+        while listeners.join_next().await.is_some() {}
+    }
+}
+
+async fn serve(listener: TcpListener, router: axum::Router, places: Arc<Semaphore>, stop: CancellationToken) {
+    let mut connections = JoinSet::new();
+    loop {
+        let place = tokio::select! {
+            () = stop.cancelled() => break,
+            place = Arc::clone(&places).acquire_owned() => place.expect("the semaphore is never closed"),
+        };
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEAD_TIMEOUT)
+                    .max_buf_size(32 << 10)
+                    .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+                let stop = stop.clone();
+                connections.spawn(async move {
+                    let mut connection = std::pin::pin!(connection);
+                    let ended = tokio::select! {
+                        ended = connection.as_mut() => ended,
+                        () = stop.cancelled() => {
+                            connection.as_mut().graceful_shutdown();
+                            connection.await
+                        }
+                    };
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "an admin connection ended early");
+                    }
+                    drop(place);
+                });
+            }
+            // Out of file descriptors, or the client is gone already: the listener itself is fine.
+            Err(error) => {
+                tracing::warn!(%error, "an admin connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    let finish = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_TIMEOUT, finish).await.is_err() {
+        tracing::warn!("admin requests were cut off at the end");
+    }
+}

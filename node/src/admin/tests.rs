@@ -1,0 +1,270 @@
+//! The API over a real socket, with a node behind it that notes what it is asked.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use super::{
+    routes::{OPENAPI, ROUTES},
+    *,
+};
+use crate::tokens::Scope;
+
+struct Node {
+    address: SocketAddr,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+    purges: Arc<Mutex<Vec<PurgeRequest>>>,
+}
+
+fn service(name: &str, hosts: &[&str]) -> ServiceView {
+    ServiceView {
+        name: name.to_owned(),
+        hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        origins: vec!["http://127.0.0.1:1".to_owned()],
+        key: KeyRules::default(),
+    }
+}
+
+fn token(name: &str, scope: Scope, services: Option<&str>) -> Token {
+    let hash = blake3::hash(name.as_bytes());
+    Token { name: name.to_owned(), hash, scopes: vec![scope], services: services.map(|s| vec![s.to_owned()]) }
+}
+
+impl Node {
+    async fn start(tokens: Vec<Token>) -> Self {
+        let listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+        let admin = Admin::bind(Settings { listen, hosts: vec!["ops.example".to_owned()], tokens }).unwrap();
+        let address = admin.addresses()[0];
+        let (commands, mut asked) = mpsc::channel(4);
+        let draining = Arc::new(Mutex::new(false));
+        let (_, services) = watch::channel(Arc::new(vec![
+            service("shop", &["shop.example", "*.shop.example"]),
+            service("blog", &["*"]),
+        ]));
+        let shown = Arc::clone(&draining);
+        let status = move || StatusReport {
+            node: "n1".to_owned(),
+            ready: true,
+            draining: *shown.lock(),
+            ..StatusReport::default()
+        };
+        let state = AdminState { commands, status: Arc::new(status), services, metrics: Arc::default() };
+        let stop = CancellationToken::new();
+        let purges = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&purges);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(admin.run(state, stop.clone()));
+        tasks.spawn(async move {
+            while let Some(command) = asked.recv().await {
+                match command {
+                    Command::Purge { request, reply } => {
+                        noted.lock().push(request);
+                        let receipt = PurgeReceipt {
+                            id: "local/1/1".to_owned(),
+                            committed_at: None,
+                            applied: vec![],
+                            missing: vec![],
+                        };
+                        let _ = reply.send(Ok(receipt));
+                    }
+                    Command::SetDraining { draining: to, reply } => {
+                        *draining.lock() = to;
+                        let _ = reply.send(Ok(()));
+                    }
+                    Command::Warm { reply, .. } => drop(reply),
+                }
+            }
+        });
+        Self { address, stop, tasks, purges }
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: &str,
+    ) -> (StatusCode, Value) {
+        let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let response: Response<_> = client.request(request).await.unwrap();
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        self.send("POST", path, &[("content-type", "application/json")], &body.to_string()).await
+    }
+
+    async fn get(&self, path: &str, fields: &[(&str, &str)]) -> StatusCode {
+        self.send("GET", path, fields, "").await.0
+    }
+
+    async fn stop(mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+#[tokio::test]
+async fn a_purge_reaches_the_service_of_its_host_in_the_form_of_keys() {
+    let node = Node::start(vec![]).await;
+    let body = json!({"urls": ["https://IMG.shop.example/a?b=1#part"], "soft": true, "wait": "committed", "timeout_ms": 100});
+    let (status, answer) = node.post("/v1/purge", body).await;
+    assert_eq!((status, &answer["id"]), (StatusCode::OK, &json!("local/1/1")), "{answer}");
+    let expected = PurgeRequest {
+        service: "shop".to_owned(),
+        selectors: vec![Selector::Url("img.shop.example/a?b=1".to_owned())],
+        mode: Mode::Soft,
+        wait: Wait::Committed,
+        timeout: Duration::from_millis(100),
+    };
+    assert_eq!(*node.purges.lock(), [expected]);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_purge_says_which_field_and_does_nothing() {
+    let node = Node::start(vec![]).await;
+    for (body, field) in [
+        (json!({}), Value::Null),
+        (json!({"tags": ["a"]}), json!("service")),
+        (json!({"service": "none", "all": true}), json!("service")),
+        (json!({"urls": ["shop.example/a", "/no-host"]}), json!("urls[1]")),
+        (json!({"urls": ["ftp://shop.example/"]}), json!("urls[0]")),
+        (json!({"urls": ["shop.example/", "other.example/"]}), json!("service")),
+        (json!({"service": "shop", "tags": ["a b"]}), json!("tags[0]")),
+        (json!({"service": "shop", "hosts": ["a/b"]}), json!("hosts[0]")),
+        (json!({"service": "shop", "all": true, "timeout_ms": 600_000}), json!("timeout_ms")),
+        (json!({"service": "shop", "al": true}), Value::Null),
+    ] {
+        let (status, answer) = node.post("/v1/purge", body.clone()).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}: {answer}");
+        assert_eq!(answer["error"]["field"], field, "{body}: {answer}");
+    }
+    let json = [("content-type", "application/json")];
+    assert_eq!(node.send("POST", "/v1/purge", &json, "{").await.0, StatusCode::BAD_REQUEST);
+    let large = format!("{{\"tags\": [\"{}\"]}}", "x".repeat(2 << 20));
+    assert_eq!(node.send("POST", "/v1/purge", &json, &large).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(node.purges.lock().is_empty());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_web_page_cannot_use_an_open_api() {
+    let node = Node::start(vec![]).await;
+    let status = "/v1/status";
+    assert_eq!(node.get(status, &[("host", "127.0.0.1:9000")]).await, StatusCode::OK);
+    assert_eq!(node.get(status, &[("host", "[::1]:9000")]).await, StatusCode::OK);
+    assert_eq!(node.get(status, &[("host", "ops.example")]).await, StatusCode::OK);
+    assert_eq!(node.get(status, &[("host", "rebound.example:9000")]).await, StatusCode::MISDIRECTED_REQUEST);
+    assert_eq!(node.get(status, &[("origin", "https://evil.example")]).await, StatusCode::FORBIDDEN);
+    let same = [("host", "localhost:9000"), ("origin", "http://localhost:9000")];
+    assert_eq!(node.get(status, &same).await, StatusCode::OK);
+    let (refused, _) =
+        node.send("POST", "/v1/purge", &[("content-type", "text/plain")], r#"{"all":true}"#).await;
+    assert_eq!(refused, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(node.send("POST", "/v1/drain", &[], "").await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert!(node.purges.lock().is_empty());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn tokens_open_what_their_scopes_and_services_say() {
+    let tokens = vec![
+        token("reader", Scope::Read, None),
+        token("ci", Scope::Purge, Some("shop")),
+        token("root", Scope::Admin, None),
+    ];
+    let node = Node::start(tokens).await;
+    assert_eq!(node.get("/healthz", &[]).await, StatusCode::OK);
+    assert_eq!(node.get("/v1/status", &[]).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(node.get("/metrics", &[("authorization", "Bearer nobody")]).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(node.get("/metrics", &[("authorization", "Bearer reader")]).await, StatusCode::OK);
+    let purge = async |holder: &str, service: &str| {
+        let bearer = format!("Bearer {holder}");
+        let fields = [("content-type", "application/json"), ("authorization", bearer.as_str())];
+        node.send("POST", "/v1/purge", &fields, &json!({"service": service, "all": true}).to_string()).await.0
+    };
+    assert_eq!(purge("reader", "shop").await, StatusCode::FORBIDDEN);
+    assert_eq!(purge("ci", "blog").await, StatusCode::FORBIDDEN);
+    assert!(node.purges.lock().is_empty());
+    assert_eq!(purge("ci", "shop").await, StatusCode::OK);
+    assert_eq!(purge("root", "blog").await, StatusCode::OK);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_draining_node_is_alive_and_not_ready() {
+    let node = Node::start(vec![]).await;
+    assert_eq!(node.get("/readyz", &[]).await, StatusCode::OK);
+    assert_eq!(node.post("/v1/drain", json!({})).await, (StatusCode::OK, json!({"draining": true})));
+    assert_eq!(node.get("/readyz", &[]).await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(node.get("/healthz", &[]).await, StatusCode::OK);
+    assert_eq!(node.post("/v1/undrain", json!({})).await.0, StatusCode::OK);
+    assert_eq!(node.get("/readyz", &[]).await, StatusCode::OK);
+    assert_eq!(
+        node.post("/v1/warm", json!({"urls": ["a.example/"]})).await.0,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn the_document_describes_every_route_and_no_other() {
+    let document: Value = serde_json::from_str(OPENAPI).unwrap();
+    let described: BTreeSet<(String, String)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, item)| {
+            item.as_object().unwrap().keys().map(move |method| (method.clone(), path.clone()))
+        })
+        .collect();
+    let routed = ROUTES.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
+    assert_eq!(described, routed);
+    let node = Node::start(vec![]).await;
+    for (method, path) in ROUTES {
+        let (status, _) = node.send(&method.to_uppercase(), path, &[], "").await;
+        assert!(
+            status != StatusCode::NOT_FOUND && status != StatusCode::METHOD_NOT_ALLOWED,
+            "{method} {path}: {status}"
+        );
+    }
+    assert_eq!(node.get("/v1/nothing", &[]).await, StatusCode::NOT_FOUND);
+    assert_eq!(node.get("/v1/purge", &[]).await, StatusCode::METHOD_NOT_ALLOWED);
+    node.stop().await;
+}
+
+#[test]
+fn the_document_holds_the_fields_that_are_written() {
+    let document: Value = serde_json::from_str(OPENAPI).unwrap();
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    let report = json!(StatusReport { origins: vec![OriginStatus::default()], ..StatusReport::default() });
+    let schema = &document["components"]["schemas"]["Status"]["properties"];
+    assert_eq!(keys(schema), keys(&report));
+    assert_eq!(keys(&schema["store"]["properties"]), keys(&report["store"]));
+    assert_eq!(keys(&schema["cache"]["properties"]), keys(&report["cache"]));
+    assert_eq!(keys(&schema["origins"]["items"]["properties"]), keys(&report["origins"][0]));
+}
+
+#[tokio::test]
+async fn a_taken_address_is_named() {
+    let taken = StdListener::bind("127.0.0.1:0").unwrap();
+    let listen = vec![taken.local_addr().unwrap()];
+    let error =
+        Admin::bind(Settings { listen: listen.clone(), hosts: vec![], tokens: vec![] }).err().unwrap();
+    assert!(error.to_string().contains(&listen[0].to_string()), "{error}");
+}

@@ -1,0 +1,246 @@
+//! The command line: `starling node`, and the commands that talk to a node's admin API.
+//!
+//! Exit codes are a contract: 0 done, 1 failed, 2 usage, 3 timed out.
+
+mod client;
+mod node;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use self::client::{Client, ClientError};
+pub use self::node::NodeOptions;
+use crate::{
+    admin::{PurgeBody, Wait},
+    config::{self, Sources, parse_duration},
+};
+
+/// Everything a person can ask of `starling`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "starling",
+    version,
+    about = "A CDN in one binary: an edge cache for HTTP, and the commands to run it",
+    after_help = "Try it:\n  starling node --origin https://example.com\n  curl -i -H 'Host: example.com' http://127.0.0.1:8080/\n  starling purge --all\n\nExit codes: 0 done, 1 failed, 2 usage, 3 timed out."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a node
+    Node(Box<NodeOptions>),
+    /// Purge cached objects, by URL, tag, host, prefix or all of a service
+    Purge(PurgeOptions),
+    /// Show a node's state: store, hit ratio, origins
+    Status(ClientOptions),
+    /// List the services of a node
+    Services(ClientOptions),
+    /// Have a node fetch URLs, so that the first client finds them there
+    Warm(WarmOptions),
+    /// Have `/readyz` say no, so that balancers send clients elsewhere; the node goes on serving
+    Drain(ClientOptions),
+    /// End a drain
+    Undrain(ClientOptions),
+    /// Work with configuration files
+    Config {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Print the version
+    Version,
+}
+
+/// Commands about configuration files.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check a file: `ok` with a summary, or every problem with its line
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// How to reach a node.
+#[derive(Args, Debug)]
+pub struct ClientOptions {
+    /// The node's admin API
+    #[arg(long, value_name = "URL", env = "STARLING_ADMIN", default_value = "http://127.0.0.1:9000")]
+    pub admin: String,
+    /// Its bearer token, when it wants one
+    #[arg(long, value_name = "TOKEN", env = "STARLING_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Print the node's answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to purge.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  starling purge --url https://example.org/news\n  starling purge --tag article-7 --tag front --soft\n  starling purge --prefix example.org/img/ --service shop --wait committed\n  starling purge --all"
+)]
+#[group(id = "selector", required = true, multiple = true, args = ["url", "tag", "host", "prefix", "all"])]
+pub struct PurgeOptions {
+    /// All variants of this URL; may be repeated
+    #[arg(long, value_name = "URL")]
+    pub url: Vec<String>,
+    /// Objects that the origin tagged with this; may be repeated
+    #[arg(long, value_name = "TAG")]
+    pub tag: Vec<String>,
+    /// Objects of this host; may be repeated
+    #[arg(long, value_name = "HOST")]
+    pub host: Vec<String>,
+    /// Objects whose host/path begins with this; may be repeated
+    #[arg(long, value_name = "PREFIX")]
+    pub prefix: Vec<String>,
+    /// Every object of the service
+    #[arg(long)]
+    pub all: bool,
+    /// The service [default: the one with that host, or the only one]
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// Make objects stale instead of removing them: they are revalidated, and may stand in for a dead origin
+    #[arg(long)]
+    pub soft: bool,
+    /// When the purge counts as done
+    #[arg(long, value_enum, default_value = "applied")]
+    pub wait: WaitFor,
+    /// How long to wait for that, with a unit
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub timeout: Duration,
+    /// How to reach the node.
+    #[command(flatten)]
+    pub client: ClientOptions,
+}
+
+/// When a purge counts as done.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum WaitFor {
+    /// The node has taken it
+    Accepted,
+    /// It survives a crash
+    Committed,
+    /// Every node has applied it
+    Applied,
+}
+
+/// What to warm.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  starling warm https://example.org/ https://example.org/style.css")]
+pub struct WarmOptions {
+    /// What to fetch
+    #[arg(required = true, value_name = "URL")]
+    pub urls: Vec<String>,
+    /// How to reach the node.
+    #[command(flatten)]
+    pub client: ClientOptions,
+}
+
+const DONE: u8 = 0;
+const FAILED: u8 = 1;
+const TIMED_OUT: u8 = 3;
+/// Beyond the purge's own timeout, for the way there and back.
+const WAY: Duration = Duration::from_secs(10);
+const WARM_TIMEOUT: Duration = Duration::from_secs(310);
+
+/// Runs any command but `node`, which needs a runtime of another kind.
+pub fn run(command: Command) -> ExitCode {
+    let code = match command {
+        Command::Version => {
+            println!("starling {}", env!("CARGO_PKG_VERSION"));
+            Ok(DONE)
+        }
+        Command::Config { command: ConfigCommand::Check { file } } => Ok(check(&file)),
+        command => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(ClientError::Runtime)
+            .and_then(|runtime| runtime.block_on(ask(command))),
+    };
+    ExitCode::from(code.unwrap_or_else(|error| {
+        eprintln!("starling: {error}");
+        error.exit_code()
+    }))
+}
+
+fn check(file: &std::path::Path) -> u8 {
+    match config::load(&Sources::file(file)) {
+        Ok(config) => {
+            println!("{}: ok\n{}", file.display(), show::config(&config));
+            DONE
+        }
+        Err(error) => {
+            let count = error.problems.len();
+            eprintln!("{error}\n{}: {count} problem{}", file.display(), if count == 1 { "" } else { "s" });
+            FAILED
+        }
+    }
+}
+
+async fn ask(command: Command) -> Result<u8, ClientError> {
+    match command {
+        Command::Purge(options) => purge(options).await,
+        Command::Warm(options) => {
+            let body = serde_json::json!({ "urls": options.urls });
+            let answer = Client::new(&options.client)?.post("/v1/warm", &body, WARM_TIMEOUT).await?;
+            show::print(&answer, options.client.json, show::warmed);
+            Ok(if show::all_warm(&answer) { DONE } else { FAILED })
+        }
+        Command::Status(options) => tell(&options, "/v1/status", show::status).await,
+        Command::Services(options) => tell(&options, "/v1/services", show::services).await,
+        Command::Drain(options) => set_draining(&options, "/v1/drain", "draining").await,
+        Command::Undrain(options) => set_draining(&options, "/v1/undrain", "ready for clients").await,
+        Command::Node(_) | Command::Config { .. } | Command::Version => {
+            unreachable!("these commands ask no node")
+        }
+    }
+}
+
+async fn tell(
+    options: &ClientOptions,
+    path: &str,
+    human: fn(&serde_json::Value) -> String,
+) -> Result<u8, ClientError> {
+    let answer = Client::new(options)?.get(path, WAY).await?;
+    show::print(&answer, options.json, human);
+    Ok(DONE)
+}
+
+async fn set_draining(options: &ClientOptions, path: &str, state: &str) -> Result<u8, ClientError> {
+    let answer = Client::new(options)?.post(path, &serde_json::json!({}), WAY).await?;
+    show::print(&answer, options.json, |_| format!("the node is {state}"));
+    Ok(DONE)
+}
+
+async fn purge(options: PurgeOptions) -> Result<u8, ClientError> {
+    let body = PurgeBody {
+        service: options.service,
+        urls: options.url,
+        tags: options.tag,
+        hosts: options.host,
+        prefixes: options.prefix,
+        all: options.all,
+        soft: options.soft,
+        wait: match options.wait {
+            WaitFor::Accepted => Wait::Accepted,
+            WaitFor::Committed => Wait::Committed,
+            WaitFor::Applied => Wait::Applied,
+        },
+        timeout_ms: Some(options.timeout.as_millis() as u64),
+    };
+    let body = serde_json::json!(body);
+    let answer = Client::new(&options.client)?.post("/v1/purge", &body, options.timeout + WAY).await?;
+    show::print(&answer, options.client.json, show::receipt);
+    let missing = answer["missing"].as_array().is_some_and(|missing| !missing.is_empty());
+    Ok(if missing && matches!(options.wait, WaitFor::Applied) { TIMED_OUT } else { DONE })
+}

@@ -1,0 +1,127 @@
+//! A request's life at this node: look up, decide, collapse, fill, deliver.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `door` | what passes to and from the front |
+//! | `settings`, `service` | what an operator may say, and which service a host belongs to |
+//! | `life` | the step table a request walks through |
+//! | `fills`, `errand` | one fill per object: who leads, who follows, and the errand to the origin |
+//! | `passage` | requests that go past the cache, and what unsafe methods invalidate |
+//! | `forward` | the request as the origin sees it |
+//! | `deliver`, `stream`, `compress` | a stored object as the client sees it: preconditions, ranges, codings |
+//! | `verdict`, `journal` | how it went: `Cache-Status`, counters and the access log |
+//! | `purge` | the `PURGE` method |
+//!
+//! The edge decides nothing about caching itself: `proto::cache` does. It sends no byte to a client
+//! itself: the front does. It knows no listener, no ring and no log.
+
+mod answers;
+mod compress;
+mod deliver;
+pub mod door;
+mod errand;
+mod fills;
+mod forward;
+mod journal;
+mod life;
+mod passage;
+mod purge;
+mod service;
+mod settings;
+mod stream;
+mod verdict;
+
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+
+use self::{
+    door::{ClientRequest, ClientResponse, Handler},
+    fills::Fills,
+    journal::Journal,
+};
+pub use self::{
+    journal::{Counters, LATENCY_BOUNDS_MS, OutcomeCount},
+    purge::PurgeGuard,
+    service::{Service, Services, ServicesError},
+    settings::{BypassRule, CompressionSettings, Freshness, HeaderEdit, ServiceSettings},
+};
+use crate::{access_log::AccessLog, clock::Clock, store::Store};
+
+/// The edge of this node; a cheap handle.
+#[derive(Clone)]
+pub struct Edge(Arc<Shared>);
+
+/// What the edge is built from.
+pub struct EdgeParts {
+    /// The name this node signs with in `Cache-Status` and `Via`.
+    pub node: String,
+    /// What it looks objects up in.
+    pub store: Store,
+    /// The services it answers for.
+    pub services: Services,
+    /// The node's clock.
+    pub clock: Clock,
+    /// Where finished requests are written down.
+    pub access_log: AccessLog,
+    /// Who may use the `PURGE` method.
+    pub purge_guard: PurgeGuard,
+}
+
+struct Shared {
+    node: String,
+    /// How this process marks requests that passed it (RFC 8586); unlike the name, no other node has it.
+    loop_mark: String,
+    store: Store,
+    services: Services,
+    clock: Clock,
+    fills: Fills,
+    journal: Journal,
+    purge_guard: PurgeGuard,
+    tasks: TaskTracker,
+}
+
+impl Edge {
+    /// An edge made of these parts.
+    pub fn new(parts: EdgeParts) -> Self {
+        let loop_mark = format!("{:016x}.starling", rand::random::<u64>());
+        Self(Arc::new(Shared {
+            node: parts.node,
+            loop_mark,
+            store: parts.store,
+            services: parts.services,
+            clock: parts.clock,
+            fills: Fills::default(),
+            journal: Journal::new(parts.access_log),
+            purge_guard: parts.purge_guard,
+            tasks: TaskTracker::new(),
+        }))
+    }
+
+    /// What has been counted since the start.
+    pub fn counters(&self) -> Counters {
+        self.0.journal.counters()
+    }
+
+    /// Fills that wait for a response head now.
+    pub fn fills_waiting(&self) -> usize {
+        self.0.fills.len()
+    }
+
+    /// The services this edge answers for.
+    pub fn services(&self) -> &Services {
+        &self.0.services
+    }
+
+    /// Waits until the fills under way have ended. To be called when no request comes any more.
+    pub async fn drain(&self) {
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+}
+
+impl Handler for Edge {
+    async fn handle(&self, request: ClientRequest) -> ClientResponse {
+        life::live(Arc::clone(&self.0), request).await
+    }
+}

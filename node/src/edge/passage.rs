@@ -1,0 +1,152 @@
+//! Requests that go past the cache: other methods, bypass rules, a HEAD for what is not fresh.
+//!
+//! What comes back may still change the cache: an unsafe method that succeeds invalidates what it named
+//! (RFC 9111 section 4.4), a HEAD updates the stored GET (section 4.3.5), and a POST may say that its answer
+//! is what a GET would get (RFC 9110 section 9.3.3).
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use starling_proto::cache::{
+    encoding::Coding,
+    invalidate, key,
+    storing::{self, Fetched},
+    validate,
+};
+
+use super::{
+    answers::Answer,
+    door::RequestBody,
+    errand,
+    forward::Forward,
+    life::Life,
+    verdict::{Outcome, Verdict},
+};
+use crate::{
+    origin::Response,
+    store::{NewObject, Object},
+};
+
+/// How a passage ended.
+pub enum Passed {
+    /// The origin's answer, for this client only.
+    Through(Box<Response>, Verdict),
+    /// The origin's answer, which later GETs may have too.
+    Stored(Arc<Object>, Verdict),
+    /// No answer.
+    Failed(Answer),
+}
+
+/// Takes a request to the origin and its answer back. The body is gone when this is called again. `stored` is what a HEAD may update.
+pub async fn pass(
+    life: &Life,
+    body: Option<RequestBody>,
+    reason: &'static str,
+    stored: Option<Arc<Object>>,
+) -> Passed {
+    let mut verdict = Verdict::new(Outcome::Pass);
+    verdict.fwd = Some(reason);
+    let forward = Forward::of(&life.shared, &life.service, &life.request);
+    let interim = Some(life.request.interim.clone());
+    let request = match body {
+        Some(body) => forward.request_with(body, life.request.body_bytes, interim),
+        None => forward.request(interim),
+    };
+    let stamp = life.shared.store.stamp();
+    let request_ms = life.shared.clock.now_ms();
+    let response = match life.service.pool.fetch(request).await {
+        Ok(response) => response,
+        Err(error) => return Passed::Failed(Answer::of_failure(&error)),
+    };
+    verdict.fwd_status = Some(response.status.as_u16());
+    verdict.origin = Some(Arc::clone(&response.origin));
+    let fetched = Fetched {
+        method: &life.request.method,
+        request_headers: &life.request.headers,
+        path: &life.request.path_and_query,
+        request_ms,
+        response_ms: life.shared.clock.now_ms(),
+        status: response.status,
+        headers: &response.headers,
+    };
+    if let Some(object) = stored {
+        update_by_head(life, &object, &fetched, stamp).await;
+        return Passed::Through(Box::new(response), verdict);
+    }
+    invalidate(life, response.status, &response).await;
+    if life.request.method == Method::POST
+        && let Ok(head) =
+            storing::post_stores_for_get(&fetched, &life.request.authority, &life.service.settings.policy)
+    {
+        let (object, writer) = life.shared.store.begin(NewObject {
+            key: life.key.key,
+            key_text: life.key.text.clone(),
+            service: Arc::clone(&life.service.name),
+            url: life.key.url.clone(),
+            head,
+            stamp,
+            total: errand::content_length(&response.headers),
+            from: 0,
+            until: None,
+            coding: Coding::Identity,
+        });
+        life.shared.store.commit(&object).await;
+        life.shared.tasks.spawn(errand::pump(response.body, writer));
+        verdict.stored = true;
+        return Passed::Stored(object, verdict);
+    }
+    Passed::Through(Box::new(response), verdict)
+}
+
+/// RFC 9111 section 4.3.5: a HEAD tells whether the stored GET still holds.
+async fn update_by_head(
+    life: &Life,
+    object: &Arc<Object>,
+    fetched: &Fetched<'_>,
+    stamp: starling_proto::purge::Stamp,
+) {
+    if fetched.status != StatusCode::OK {
+        return;
+    }
+    if !validate::head_agrees(&object.head, fetched.headers) {
+        life.shared.store.remove(object).await;
+        return;
+    }
+    // A HEAD proves nothing about a body that was purged; only a fetch brings it back.
+    if life.shared.store.purged(object) != starling_proto::purge::Purged::No {
+        return;
+    }
+    match validate::freshen(&object.head, fetched, &life.service.settings.policy) {
+        Ok(head) => {
+            life.shared.store.freshen(object, head, stamp).await;
+        }
+        Err(_) => life.shared.store.remove(object).await,
+    }
+}
+
+/// RFC 9111 section 4.4. What is under way for these targets is older than the change, too.
+async fn invalidate(life: &Life, status: StatusCode, response: &Response) {
+    let targets = invalidate::targets(
+        &life.request.method,
+        status,
+        &life.request.authority,
+        &life.request.path_and_query,
+        &response.headers,
+    );
+    for target in targets {
+        let key = key::primary_key(
+            &life.service.name,
+            life.request.scheme.as_str(),
+            &life.request.authority,
+            &target,
+            &life.request.headers,
+            &life.service.settings.key,
+        );
+        life.shared.fills.outdate(&key.key);
+        if let Some(variants) = life.shared.store.lookup(&key.key).await {
+            for object in &variants.objects {
+                life.shared.store.remove(object).await;
+            }
+        }
+    }
+}

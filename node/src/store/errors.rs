@@ -1,0 +1,109 @@
+//! What can go wrong in the store, one enum for each operation.
+
+use std::{io, path::PathBuf};
+
+/// Why the store could not be opened. Nothing was changed on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A directory could not be made or read.
+    #[error("cannot use {}: {source}; make it a directory that this user may write", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has the index open.
+    #[error("{} is in use by another process; stop that one, or give this node another data directory ({detail})", path.display())]
+    Locked {
+        /// The index.
+        path: PathBuf,
+        /// What RocksDB said.
+        detail: String,
+    },
+    /// The index cannot be read.
+    #[error(
+        "the index {} is damaged: {detail}; move {} away to start with an empty cache (cached bodies are fetched \
+         again; the purges of this node's log are lost with it)",
+        path.display(),
+        path.parent().unwrap_or(path).display()
+    )]
+    Damaged {
+        /// The index.
+        path: PathBuf,
+        /// What RocksDB said, or which record could not be read.
+        detail: String,
+    },
+}
+
+/// Why a purge was refused. Nothing of it was applied: ask again.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It names nothing.
+    #[error("a purge needs at least one selector")]
+    NoSelectors,
+    /// It could not be made durable.
+    #[error("the purge could not be written to disk and was not applied: {0}")]
+    NotDurable(#[source] IndexError),
+    /// The store has been closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Why the index did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// RocksDB failed.
+    #[error("index: {0}")]
+    Rocks(#[from] rocksdb::Error),
+    /// A record could not be encoded or decoded.
+    #[error("index record: {0}")]
+    Codec(#[from] super::codec::CodecError),
+}
+
+/// Why a body reader has no next bytes. What it handed out before stays right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Nobody is bringing these bytes: fetch them by range.
+    #[error("bytes from {at} on are not stored, and nobody is bringing them")]
+    Gap {
+        /// The first byte that is missing.
+        at: u64,
+    },
+    /// The writer that was bringing them failed while this reader followed it.
+    #[error("the fill was aborted at byte {at}: {why}")]
+    Aborted {
+        /// The first byte that is missing.
+        at: u64,
+        /// What the writer gave as its reason.
+        why: &'static str,
+    },
+}
+
+/// Why a body writer ended. The bytes that arrived stay readable; the fill is aborted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// More bytes than were announced.
+    #[error("the body is longer than the {announced} bytes announced")]
+    TooLong {
+        /// The end that was announced, as an offset in the body.
+        announced: u64,
+    },
+    /// Fewer bytes than were announced.
+    #[error("the body ended at byte {at}, before the {announced} bytes announced")]
+    TooShort {
+        /// Where it ended.
+        at: u64,
+        /// The end that was announced, as an offset in the body.
+        announced: u64,
+    },
+    /// Larger than `object_bytes_max`.
+    #[error("the body is larger than the {limit} bytes an object may have")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// An earlier push failed, or was dropped before it was done.
+    #[error("the fill was given up before")]
+    Broken,
+}

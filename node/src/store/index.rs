@@ -1,0 +1,306 @@
+//! The index: what is stored and where, and the purge log, in RocksDB.
+//!
+//! | column family | key | value |
+//! | --- | --- | --- |
+//! | `objects` | cache key, body id | [`Record`] |
+//! | `segments` | segment, cache key, body id | nothing: whose slices lie in the segment |
+//! | `purges` | epoch, index (of this node's region) | [`Entry`] |
+//! | `meta` | a name | see [`Index::life`] |
+//!
+//! Every call here blocks: call from a blocking thread. A record that does not decode is deleted and counted
+//! as absent. Memory is small and bounded: a 16 MiB cache holds data, index and filter blocks, and all write
+//! buffers together 16 MiB.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction,
+    IteratorMode, Options, ReadOptions, SliceTransform, WriteBatch, WriteOptions,
+};
+use starling_proto::{
+    Key, UnixMs,
+    purge::{Entry, Region, Version, Versions},
+};
+
+use super::{
+    codec,
+    errors::{IndexError, OpenError},
+    record::Record,
+};
+
+const OBJECTS: &str = "objects";
+const SEGMENTS: &str = "segments";
+const PURGES: &str = "purges";
+const META: &str = "meta";
+
+const LIFE: &[u8] = b"life";
+const APPLIED: &[u8] = b"applied";
+const OLDEST_SEGMENT: &[u8] = b"oldest_segment";
+
+/// Bytes of a key and a body id.
+const OBJECT_KEY_BYTES: usize = 24;
+
+pub(super) struct Index {
+    db: DB,
+    path: PathBuf,
+    damaged: AtomicU64,
+}
+
+/// What the index says about the time before this start.
+pub(super) struct Life {
+    /// Which start this is; no two of one data directory have the same.
+    pub number: u64,
+    pub applied: Versions,
+    pub entries: Vec<Entry>,
+    pub oldest_segment: u32,
+}
+
+/// A batch of records, and where the next begins.
+pub(super) type Page = (Vec<(Key, u64, Record<'static>)>, Option<Vec<u8>>);
+
+impl Index {
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let cache = Cache::new_lru_cache(16 << 20);
+        let families = [OBJECTS, SEGMENTS, PURGES, META]
+            .map(|name| ColumnFamilyDescriptor::new(name, family_options(name, &cache)));
+        let db = DB::open_cf_descriptors(&db_options(), path, families).map_err(|error| {
+            let (path, detail) = (path.to_owned(), error.to_string());
+            if detail.contains("lock") && detail.contains("LOCK") {
+                OpenError::Locked { path, detail }
+            } else {
+                OpenError::Damaged { path, detail }
+            }
+        })?;
+        Ok(Self { db, path: path.to_owned(), damaged: AtomicU64::new(0) })
+    }
+
+    /// Begins a new life: counts it, and reads what the ones before left.
+    pub fn begin_life(&self, region: &Region, new_epoch: u64) -> Result<Life, OpenError> {
+        let damaged =
+            |error: IndexError| OpenError::Damaged { path: self.path.clone(), detail: error.to_string() };
+        let number = self.meta::<u64>(LIFE).map_err(damaged)?.unwrap_or_default() + 1;
+        let mut applied = self.meta::<Versions>(APPLIED).map_err(damaged)?.unwrap_or_default();
+        if applied.get(region).is_none() {
+            applied.set(region.clone(), Version { epoch: new_epoch, index: 0 });
+        }
+        let entries = self.purges().map_err(damaged)?;
+        let oldest_segment = self.meta::<u32>(OLDEST_SEGMENT).map_err(damaged)?.unwrap_or_default();
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(META), LIFE, codec::encode(&number).map_err(|e| damaged(e.into()))?);
+        batch.put_cf(self.family(META), APPLIED, codec::encode(&applied).map_err(|e| damaged(e.into()))?);
+        self.db.write_opt(batch, &synced()).map_err(|e| damaged(e.into()))?;
+        Ok(Life { number, applied, entries, oldest_segment })
+    }
+
+    /// The records of all variants of `key`.
+    pub fn variants(&self, key: &Key) -> Result<Vec<(u64, Record<'static>)>, IndexError> {
+        let mut found = Vec::new();
+        for item in self.db.prefix_iterator_cf(self.family(OBJECTS), key.as_bytes()) {
+            let (name, value) = item?;
+            match parse_name(&name) {
+                Some((of, id)) if of == *key => {
+                    found.extend(self.decode(&name, &value)?.map(|record| (id, record)));
+                }
+                _ => break,
+            }
+        }
+        Ok(found)
+    }
+
+    pub fn record(&self, key: &Key, id: u64) -> Result<Option<Record<'static>>, IndexError> {
+        let name = object_name(key, id);
+        match self.db.get_pinned_cf(self.family(OBJECTS), name)? {
+            Some(value) => self.decode(&name, &value),
+            None => Ok(None),
+        }
+    }
+
+    /// Writes a record and takes those in `gone` away, at once.
+    pub fn put(&self, key: &Key, id: u64, record: &Record<'_>, gone: &[u64]) -> Result<(), IndexError> {
+        let mut batch = WriteBatch::default();
+        for other in gone {
+            batch.delete_cf(self.family(OBJECTS), object_name(key, *other));
+        }
+        let name = object_name(key, id);
+        batch.put_cf(self.family(OBJECTS), name, codec::encode(record)?);
+        let mut last = None;
+        for segment in record.slices.iter().map(|slice| slice.place.segment) {
+            if last.replace(segment) != Some(segment) {
+                batch.put_cf(self.family(SEGMENTS), [&segment.to_be_bytes()[..], &name].concat(), []);
+            }
+        }
+        Ok(self.db.write(batch)?)
+    }
+
+    pub fn delete(&self, key: &Key, id: u64) -> Result<(), IndexError> {
+        Ok(self.db.delete_cf(self.family(OBJECTS), object_name(key, id))?)
+    }
+
+    /// Up to `count` records from `from` on, in the order of their keys.
+    pub fn page(&self, from: &[u8], count: usize) -> Result<Page, IndexError> {
+        let mut records = Vec::new();
+        let mut options = ReadOptions::default();
+        options.set_total_order_seek(true);
+        let mode = IteratorMode::From(from, Direction::Forward);
+        for (seen, item) in self.db.iterator_cf_opt(self.family(OBJECTS), options, mode).enumerate() {
+            let (name, value) = item?;
+            if seen == count {
+                return Ok((records, Some(name.into_vec())));
+            }
+            let Some((key, id)) = parse_name(&name) else { continue };
+            records.extend(self.decode(&name, &value)?.map(|record| (key, id, record)));
+        }
+        Ok((records, None))
+    }
+
+    /// Whose slices lie, or lay, in a segment.
+    pub fn in_segment(&self, segment: u32) -> Result<Vec<(Key, u64)>, IndexError> {
+        let mut found = Vec::new();
+        for item in self.db.prefix_iterator_cf(self.family(SEGMENTS), segment.to_be_bytes()) {
+            let (name, _) = item?;
+            let Some(rest) = name.strip_prefix(&segment.to_be_bytes()[..]) else { break };
+            found.extend(parse_name(rest));
+        }
+        Ok(found)
+    }
+
+    /// Nothing names this segment, or one before it, any more.
+    pub fn forget_segment(&self, segment: u32) -> Result<(), IndexError> {
+        let next = segment.saturating_add(1);
+        let mut batch = WriteBatch::default();
+        batch.delete_range_cf(self.family(SEGMENTS), segment.to_be_bytes(), next.to_be_bytes());
+        batch.put_cf(self.family(META), OLDEST_SEGMENT, codec::encode(&next)?);
+        Ok(self.db.write(batch)?)
+    }
+
+    /// Makes a purge durable: it is on disk when this returns.
+    pub fn append_purge(&self, entry: &Entry, applied: &Versions) -> Result<(), IndexError> {
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(PURGES), purge_name(entry.version), codec::encode(entry)?);
+        batch.put_cf(self.family(META), APPLIED, codec::encode(applied)?);
+        Ok(self.db.write_opt(batch, &synced())?)
+    }
+
+    /// Drops purges committed before `oldest_ms`.
+    pub fn drop_purges_before(&self, oldest_ms: UnixMs) -> Result<(), IndexError> {
+        let mut batch = WriteBatch::default();
+        for entry in self.purges()?.iter().filter(|entry| entry.at_ms < oldest_ms) {
+            batch.delete_cf(self.family(PURGES), purge_name(entry.version));
+        }
+        Ok(self.db.write(batch)?)
+    }
+
+    pub fn objects_estimate(&self) -> u64 {
+        let property = "rocksdb.estimate-num-keys";
+        self.db.property_int_value_cf(self.family(OBJECTS), property).ok().flatten().unwrap_or_default()
+    }
+
+    pub fn damaged(&self) -> u64 {
+        self.damaged.load(Relaxed)
+    }
+
+    #[cfg(test)]
+    pub fn put_raw(&self, key: &Key, id: u64, value: &[u8]) {
+        self.db.put_cf(self.family(OBJECTS), object_name(key, id), value).expect("writes");
+    }
+
+    /// Writes all that is buffered, so that the next start has no log to replay.
+    pub fn flush(&self) -> Result<(), IndexError> {
+        for name in [OBJECTS, SEGMENTS, PURGES, META] {
+            self.db.flush_cf(self.family(name))?;
+        }
+        Ok(())
+    }
+
+    /// All purges that are kept. One that cannot be read is an error, not a miss: without it purged content
+    /// could come back.
+    fn purges(&self) -> Result<Vec<Entry>, IndexError> {
+        let entries = self.db.iterator_cf(self.family(PURGES), IteratorMode::Start);
+        entries.map(|item| Ok(codec::decode(&item?.1)?)).collect()
+    }
+
+    fn meta<T: serde::de::DeserializeOwned>(&self, name: &[u8]) -> Result<Option<T>, IndexError> {
+        let value = self.db.get_cf(self.family(META), name)?;
+        Ok(value.map(|value| codec::decode(&value)).transpose()?)
+    }
+
+    fn decode(&self, name: &[u8], value: &[u8]) -> Result<Option<Record<'static>>, IndexError> {
+        match codec::decode(value) {
+            Ok(record) => Ok(Some(record)),
+            Err(error) => {
+                tracing::debug!(%error, "a record that cannot be read is deleted");
+                self.damaged.fetch_add(1, Relaxed);
+                self.db.delete_cf(self.family(OBJECTS), name)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn family(&self, name: &str) -> &ColumnFamily {
+        self.db.cf_handle(name).expect("every family is opened with the index")
+    }
+}
+
+fn object_name(key: &Key, id: u64) -> [u8; OBJECT_KEY_BYTES] {
+    let mut name = [0; OBJECT_KEY_BYTES];
+    name[..16].copy_from_slice(key.as_bytes());
+    name[16..].copy_from_slice(&id.to_be_bytes());
+    name
+}
+
+fn parse_name(name: &[u8]) -> Option<(Key, u64)> {
+    let (key, id) = name.split_first_chunk::<16>()?;
+    Some((Key::from_bytes(*key), u64::from_be_bytes(id.try_into().ok()?)))
+}
+
+fn purge_name(version: Version) -> [u8; 16] {
+    let mut name = [0; 16];
+    name[..8].copy_from_slice(&version.epoch.to_be_bytes());
+    name[8..].copy_from_slice(&version.index.to_be_bytes());
+    name
+}
+
+fn synced() -> WriteOptions {
+    let mut options = WriteOptions::default();
+    options.set_sync(true);
+    options
+}
+
+fn db_options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_db_write_buffer_size(16 << 20);
+    options.set_max_total_wal_size(32 << 20);
+    options.set_max_open_files(128);
+    options.set_max_background_jobs(2);
+    options.set_max_log_file_size(1 << 20);
+    options.set_keep_log_file_num(2);
+    options.set_skip_stats_update_on_db_open(true);
+    options
+}
+
+fn family_options(name: &str, cache: &Cache) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    blocks.set_bloom_filter(10.0, false);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&blocks);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_size(8 << 20);
+    options.set_max_write_buffer_number(2);
+    match name {
+        OBJECTS => {
+            options.set_prefix_extractor(SliceTransform::create_fixed_prefix(16));
+            options.set_memtable_prefix_bloom_ratio(0.02);
+        }
+        SEGMENTS => options.set_prefix_extractor(SliceTransform::create_fixed_prefix(4)),
+        _ => {}
+    }
+    options
+}

@@ -1,0 +1,305 @@
+//! What this node has stored: a memory tier, a disk tier, the purge log.
+//!
+//! ```text
+//!             lookup                     begin, push, finish
+//!               │                                │
+//!        ┌──────▼──────┐  bytes, slices   ┌──────▼──────┐
+//!        │   memory    │◄─────────────────┤ body fills  │
+//!        └──────▲──────┘                  └──────┬──────┘
+//!     records,  │                                │ one queue
+//!     slices    │                         ┌──────▼──────┐
+//!        ┌──────┴──────┐   appends        │   scribe    │
+//!        │ index,      │◄─────────────────┤             │
+//!        │ segments    │                  └─────────────┘
+//!        └─────────────┘
+//! ```
+//!
+//! An [`Object`] is a head, a stamp and a [`Body`]. It is found under its key from [`Store::commit`] on, also
+//! while its body still arrives; it is recorded on disk when the body is complete. Whether it may be used is
+//! not decided here: the store says whether a purge names it, `proto::cache` says the rest.
+//!
+//! Edges: no sockets, no HTTP; the only clock read is the sweeper's. What is on disk may be damaged in any way:
+//! that costs a fetch, never a wrong byte.
+
+mod body;
+mod codec;
+mod disk;
+mod errors;
+mod index;
+mod memory;
+mod object;
+mod purges;
+mod record;
+mod settings;
+mod stats;
+mod sweeper;
+#[cfg(test)]
+mod tests;
+mod tiers;
+
+use std::sync::Arc;
+
+use starling_proto::{
+    Key, UnixMs,
+    cache::storing::StoredHead,
+    purge::{Purged, Region, Stamp, Version},
+};
+use tokio::sync::oneshot;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use body::{Body, BodyReader, BodyWriter};
+pub use codec::CodecError;
+pub use errors::{IndexError, OpenError, ReadError, StoreError, WriteError};
+pub use object::{NewObject, Object, Variants};
+pub use purges::PurgeRequest;
+pub use settings::Settings;
+pub use stats::Stats;
+
+use disk::{Disk, Job, Scribe, Segments};
+use index::{Index, Life};
+use purges::Purges;
+use sweeper::Sweeper;
+use tiers::Tiers;
+
+/// Bodies that one start of the node can name.
+const IDS_PER_LIFE_BITS: u32 = 40;
+
+/// The shortest and the longest slice: what is outside is taken as the nearer of the two.
+const SLICE_BYTES: (u32, u32) = (4 << 10, 8 << 20);
+
+/// A cheap handle to what the node has stored.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    tiers: Arc<Tiers>,
+    purges: Arc<Purges>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Store {
+    /// Opens, or makes, the store in `settings.dir`. All purges of former lives are applied when this returns;
+    /// no body is read, however many there are.
+    pub async fn open(settings: Settings, now: UnixMs) -> Result<Self, OpenError> {
+        let dir = settings.dir.clone();
+        let opened = tokio::task::spawn_blocking(move || Opened::open(settings, now)).await;
+        let Opened { settings, index, life, purges, segments } = match opened {
+            Ok(opened) => opened?,
+            Err(error) => {
+                return Err(OpenError::Directory { path: dir, source: std::io::Error::other(error) });
+            }
+        };
+        let index = Arc::new(index);
+        let (disk, queue) = segments.map(|segments| Disk::new(&settings, segments)).unzip();
+        let disk = disk.map(Arc::new);
+        let first_id = life.number << IDS_PER_LIFE_BITS;
+        let tiers = Arc::new(Tiers::new(settings, index.clone(), disk.clone(), first_id));
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        if let (Some(disk), Some(queue)) = (disk, queue) {
+            let scribe = Scribe::new(tiers.clone(), disk, index, life.oldest_segment);
+            tasks.spawn(scribe.run(queue, stop.clone()));
+        }
+        let purges = Arc::new(purges);
+        let sweeper = Sweeper { tiers: tiers.clone(), purges: purges.clone() };
+        tasks.spawn(sweeper.run(stop.clone()));
+        Ok(Self(Arc::new(Inner { tiers, purges, tasks, stop })))
+    }
+
+    /// The variants of `key`, if memory has them. No IO, no waiting; hard-purged ones are left out.
+    pub fn lookup_memory(&self, key: &Key) -> Option<Arc<Variants>> {
+        let counters = &self.0.tiers.counters;
+        let found = self.0.tiers.memory.head(key).and_then(|variants| self.unpurged(variants));
+        if found.is_some() {
+            counters.memory_hits.add(1)
+        } else {
+            counters.memory_misses.add(1)
+        }
+        found
+    }
+
+    /// The variants of `key`, from memory or disk. What comes from disk is in memory afterwards.
+    pub async fn lookup(&self, key: &Key) -> Option<Arc<Variants>> {
+        if let Some(found) = self.lookup_memory(key) {
+            return Some(found);
+        }
+        self.0.tiers.disk.as_ref()?;
+        let counters = &self.0.tiers.counters;
+        let found = self.0.tiers.lookup_disk(key).await.and_then(|variants| self.unpurged(variants));
+        if found.is_some() {
+            counters.disk_hits.add(1)
+        } else {
+            counters.disk_misses.add(1)
+        }
+        found
+    }
+
+    /// Whether a body of this length is stored at all; one of unknown length is, until it grows too large.
+    pub fn fits(&self, total: Option<u64>) -> bool {
+        total.is_none_or(|total| total <= self.0.tiers.settings.object_bytes_max)
+    }
+
+    /// The region in whose log this node writes its purges.
+    pub fn region(&self) -> &str {
+        &self.0.tiers.settings.region
+    }
+
+    /// Begins an object. Lookup does not find it before [`commit`](Self::commit), but whoever has it can follow
+    /// its body.
+    pub fn begin(&self, new: NewObject) -> (Arc<Object>, BodyWriter) {
+        let tiers = &self.0.tiers;
+        let range = new.from..new.until.or(new.total).unwrap_or(u64::MAX);
+        let (body, writer) = Body::arriving(tiers.new_id(), new.total, range, tiers);
+        (Arc::new(Object::new(new, body)), writer)
+    }
+
+    /// Makes an object findable, in the place of the variant it supersedes: the one of the same coding that
+    /// the same requests select. Its disk record follows when the body, or the piece that was to be brought,
+    /// is complete.
+    pub async fn commit(&self, object: &Arc<Object>) {
+        let beside = match self.0.tiers.memory.peek_head(&object.key) {
+            Some(variants) => Some(variants),
+            None => self.0.tiers.lookup_disk(&object.key).await,
+        };
+        let arriving = object.body.commit(object);
+        object.set_unrecorded(!arriving && self.0.tiers.disk.is_some());
+        self.0.tiers.put(object, beside);
+        if !arriving {
+            self.0.tiers.record(object).await;
+        }
+    }
+
+    /// Gives a stored representation a newer head, after a 304: the body stays where it is.
+    pub async fn freshen(&self, old: &Arc<Object>, head: StoredHead, stamp: Stamp) -> Arc<Object> {
+        let fresh = Arc::new(old.freshened(head, stamp));
+        self.commit(&fresh).await;
+        fresh
+    }
+
+    /// Forgets an object, in memory and on disk, before it returns. Readers of its body read on.
+    pub async fn remove(&self, object: &Arc<Object>) {
+        self.0.tiers.drop_from_memory(object);
+        self.0.tiers.remove_record(object.key, object.body.id()).await;
+        // A lookup may have brought it back from the index between the two.
+        self.0.tiers.drop_from_memory(object);
+    }
+
+    /// The purges that are applied here, now. Take it before asking the origin.
+    pub fn stamp(&self) -> Stamp {
+        self.0.purges.stamp()
+    }
+
+    /// Purges: durable, then applied, when this returns. On an error nothing was applied. Once begun it is
+    /// carried out even if the future is dropped.
+    pub async fn purge(&self, request: PurgeRequest, at_ms: UnixMs) -> Result<Version, StoreError> {
+        let (tiers, purges) = (self.0.tiers.clone(), self.0.purges.clone());
+        let work = move || purges.purge(&tiers.index, request, at_ms);
+        self.0.tasks.spawn_blocking(work).await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Whether a purge names the object. One integer comparison when none came since it was last asked.
+    pub fn purged(&self, object: &Object) -> Purged {
+        self.0.purges.check(object)
+    }
+
+    /// What is held, and what was done since the store was opened.
+    pub fn stats(&self) -> Stats {
+        let Inner { tiers, purges, .. } = &*self.0;
+        let counters = &tiers.counters;
+        Stats {
+            memory_bytes: tiers.memory.bytes(),
+            memory_entries: tiers.memory.entries(),
+            memory_evictions: tiers.memory.evictions(),
+            memory_hits: counters.memory_hits.get(),
+            memory_misses: counters.memory_misses.get(),
+            disk_hits: counters.disk_hits.get(),
+            disk_misses: counters.disk_misses.get(),
+            slices_from_memory: counters.slices_from_memory.get(),
+            slices_from_disk: counters.slices_from_disk.get(),
+            slices_damaged: counters.slices_damaged.get(),
+            slices_reinserted: counters.slices_reinserted.get(),
+            slices_evicted: counters.slices_evicted.get(),
+            records_written: counters.records_written.get(),
+            records_dropped: counters.records_dropped.get(),
+            records_damaged: tiers.index.damaged(),
+            disk_objects: tiers.index.objects_estimate(),
+            disk_bytes: counters.disk_bytes.get(),
+            segments: counters.segments.get(),
+            segments_evicted: counters.segments_evicted.get(),
+            disk_write_errors: counters.disk_write_errors.get(),
+            dirty_bytes: tiers.disk.as_ref().map_or(0, |disk| disk.dirty_bytes()),
+            fills: counters.fills.get(),
+            purge_selectors: purges.len(),
+            versions: purges.stamp().as_ref().clone(),
+        }
+    }
+
+    /// Waits until all that was queued for the disk before is written.
+    pub async fn flush(&self) {
+        let Some(disk) = &self.0.tiers.disk else { return };
+        let (done, wait) = oneshot::channel();
+        disk.send(Job::Flush(done)).await;
+        let _ = wait.await;
+    }
+
+    /// Writes what is queued and stops the tasks. Objects that still arrive are not recorded.
+    pub async fn close(&self) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+        let tiers = self.0.tiers.clone();
+        let flushed = tokio::task::spawn_blocking(move || tiers.index.flush()).await;
+        if let Ok(Err(error)) = flushed {
+            tracing::warn!(%error, "the index was not flushed; its log is replayed at the next start");
+        }
+    }
+
+    /// Leaves out what is hard-purged. When nothing was purged lately this is one comparison per variant.
+    fn unpurged(&self, variants: Arc<Variants>) -> Option<Arc<Variants>> {
+        let is_gone = |object: &Arc<Object>| self.purged(object) == Purged::Hard;
+        if !variants.objects.iter().any(is_gone) {
+            return Some(variants);
+        }
+        let (gone, kept): (Vec<_>, Vec<_>) = variants.objects.iter().cloned().partition(is_gone);
+        gone.iter().for_each(|object| self.0.tiers.drop_from_memory(object));
+        (!kept.is_empty()).then(|| Arc::new(Variants::new(kept)))
+    }
+}
+
+/// What a blocking thread opens.
+struct Opened {
+    settings: Settings,
+    index: Index,
+    life: Life,
+    purges: Purges,
+    /// None: bodies are kept in memory only.
+    segments: Option<Segments>,
+}
+
+impl Opened {
+    fn open(mut settings: Settings, now: UnixMs) -> Result<Self, OpenError> {
+        settings.slice_bytes = settings.slice_bytes.clamp(SLICE_BYTES.0, SLICE_BYTES.1);
+        let failed = |path: &std::path::Path| {
+            let path = path.to_owned();
+            move |source| OpenError::Directory { path, source }
+        };
+        std::fs::create_dir_all(&settings.dir).map_err(failed(&settings.dir))?;
+        let index_dir = settings.dir.join("index");
+        let index = Index::open(&index_dir)?;
+        let region = Region::new(&settings.region);
+        let life = index.begin_life(&region, rand::random())?;
+        let purges = Purges::restore(region, &life);
+        let oldest_ms = now.saturating_sub(settings.object_lifetime_max_ms);
+        purges
+            .sweep(&index, oldest_ms)
+            .map_err(|error| OpenError::Damaged { path: index_dir, detail: error.to_string() })?;
+        let segments = match disk::is_wanted(&settings) {
+            true => {
+                let dir = settings.dir.join("segments");
+                Some(Segments::open(&dir, life.oldest_segment).map_err(failed(&dir))?)
+            }
+            false => None,
+        };
+        Ok(Self { settings, index, life, purges, segments })
+    }
+}

@@ -1,0 +1,120 @@
+//! Purges: durable, before they are acknowledged, and no way back.
+
+use std::time::Duration;
+
+use starling_proto::purge::{Mode, Selector};
+
+use super::*;
+
+fn purge_of(selector: Selector, mode: Mode) -> PurgeRequest {
+    PurgeRequest { service: "default".to_owned(), selectors: vec![selector], mode }
+}
+
+fn url(text: &str) -> Selector {
+    Selector::Url(format!("example.org/{text}"))
+}
+
+#[tokio::test]
+async fn a_purge_beats_the_fetch_it_races_and_survives_a_restart() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path()).await;
+    // The origin was asked before the purge, and answers after it.
+    let raced = new("a", &store, None);
+    let version = store.purge(purge_of(url("a"), Mode::Hard), NOW).await.expect("purges");
+    assert_eq!(version.index, 1);
+    let object = put_new(&store, raced, &content(1, 9_000)).await;
+    assert_eq!(store.purged(&object), Purged::Hard);
+    assert!(find(&store, "a").await.is_none());
+
+    let store = reopen(store, dir.path()).await;
+    assert!(find(&store, "a").await.is_none());
+    assert_eq!(store.stamp().get(&Region::new("local")), Some(version), "the log goes on where it was");
+    let object = put(&store, "a", &content(2, 9_000)).await;
+    assert_eq!(store.purged(&object), Purged::No, "asked after the purge");
+    let next = store.purge(purge_of(url("b"), Mode::Hard), NOW).await.expect("purges");
+    assert_eq!((next.epoch, next.index), (version.epoch, 2));
+}
+
+#[tokio::test]
+async fn a_purge_is_seen_by_those_who_were_checked_before_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path()).await;
+    let object = put(&store, "a", &content(1, 100)).await;
+    let other = put(&store, "b", &content(1, 100)).await;
+    assert_eq!((store.purged(&object), store.purged(&other)), (Purged::No, Purged::No));
+    store.purge(purge_of(url("a"), Mode::Soft), NOW).await.expect("purges");
+    assert_eq!((store.purged(&object), store.purged(&other)), (Purged::Soft, Purged::No));
+    assert!(find(&store, "a").await.is_some(), "soft: it may be revalidated");
+    let fresh = store.freshen(&object, head(NOW + 1), store.stamp()).await;
+    assert_eq!(store.purged(&fresh), Purged::No, "revalidated after the purge");
+    store.purge(purge_of(Selector::Tag("news".to_owned()), Mode::Hard), NOW).await.expect("purges");
+    assert_eq!((store.purged(&fresh), store.purged(&other)), (Purged::Hard, Purged::Hard));
+    assert!(store.lookup_memory(&Key::of("a")).is_none() && find(&store, "b").await.is_none());
+}
+
+#[tokio::test]
+async fn a_purge_that_names_nothing_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path()).await;
+    let nothing = PurgeRequest { service: "default".to_owned(), selectors: Vec::new(), mode: Mode::Hard };
+    assert!(matches!(store.purge(nothing, NOW).await, Err(StoreError::NoSelectors)));
+    assert_eq!(store.stamp().get(&Region::new("local")).map(|version| version.index), Some(0));
+}
+
+#[tokio::test]
+async fn a_purge_whose_asker_went_away_is_whole_or_absent() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path()).await;
+    let object = put(&store, "a", &content(1, 100)).await;
+    let mut asked = Box::pin(store.purge(purge_of(url("a"), Mode::Hard), NOW));
+    assert!(futures_util::poll!(&mut asked).is_pending());
+    drop(asked);
+    let next = store.purge(purge_of(url("b"), Mode::Hard), NOW).await.expect("purges");
+    assert_eq!((next.index, store.purged(&object)), (2, Purged::Hard));
+    let store = reopen(store, dir.path()).await;
+    assert!(find(&store, "a").await.is_none());
+    assert_eq!(store.stats().purge_selectors, 2);
+}
+
+#[tokio::test]
+async fn concurrent_purges_stand_one_after_another() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path()).await;
+    let tasks = TaskTracker::new();
+    let asked: Vec<_> = (0..20)
+        .map(|number| {
+            let store = store.clone();
+            tasks.spawn(async move { store.purge(purge_of(url(&number.to_string()), Mode::Hard), NOW).await })
+        })
+        .collect();
+    let mut indexes = Vec::new();
+    for purge in asked {
+        indexes.push(purge.await.expect("no panic").expect("purges").index);
+    }
+    indexes.sort_unstable();
+    assert_eq!(indexes, (1..=20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn the_sweeper_frees_what_is_purged_or_too_old_and_then_the_purges() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path()).await;
+    for text in ["purged", "kept"] {
+        put(&store, text, &content(1, 500)).await;
+    }
+    let old = NewObject { head: head(NOW - 1_000), ..new("old", &store, None) };
+    put_new(&store, old, &content(1, 500)).await;
+    store.purge(purge_of(url("purged"), Mode::Hard), NOW).await.expect("purges");
+    let sweeper = Sweeper { tiers: store.0.tiers.clone(), purges: store.0.purges.clone() };
+    let lifetime = store.0.tiers.settings.object_lifetime_max_ms;
+    sweeper.walk(NOW + lifetime - 500, Duration::ZERO).await.expect("sweeps");
+    let recorded = |text: &str| store.0.tiers.index.variants(&Key::of(text)).expect("reads").len();
+    assert_eq!((recorded("purged"), recorded("old"), recorded("kept")), (0, 0, 1));
+    assert_eq!(store.stats().purge_selectors, 1, "an object as old as the purge may still be used");
+    sweeper.walk(NOW + lifetime + 1, Duration::ZERO).await.expect("sweeps");
+    assert_eq!((recorded("kept"), store.stats().purge_selectors), (0, 0));
+    drop(sweeper);
+    let store = reopen(store, dir.path()).await;
+    assert_eq!(store.stats().purge_selectors, 0);
+    assert_eq!(store.stamp().get(&Region::new("local")).map(|version| version.index), Some(1));
+}

@@ -1,0 +1,87 @@
+//! How far a node has applied each region's log.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// The name of a region: the PoPs that share one log.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Region(Arc<str>);
+
+impl Region {
+    /// The region called `name`.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// Its name, as its operator wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A place in one region's log.
+///
+/// The epoch changes when the log is lost and re-created; indexes of different epochs do not compare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Version {
+    /// Which life of the region's log this is.
+    pub epoch: u64,
+    /// The last entry applied in that life; 0 before the first.
+    pub index: u64,
+}
+
+/// The versions of all regions a node knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions(BTreeMap<Region, Version>);
+
+/// The versions that were applied at the node that asked the origin, taken before it asked.
+///
+/// It travels with the bytes for the rest of their life; shared, because all objects that were fetched
+/// between two purges carry the same.
+pub type Stamp = Arc<Versions>;
+
+impl Versions {
+    /// The place reached in `region`, if any entry or epoch of it is known.
+    pub fn get(&self, region: &Region) -> Option<Version> {
+        self.0.get(region).copied()
+    }
+
+    /// Records that `region` is applied up to `version`.
+    pub fn set(&mut self, region: Region, version: Version) {
+        self.0.insert(region, version);
+    }
+
+    /// All regions in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&Region, Version)> {
+        self.0.iter().map(|(region, version)| (region, *version))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_stands_where_it_was_last_set() {
+        let mut versions = Versions::default();
+        assert_eq!(versions.get(&Region::new("eu")), None);
+        versions.set(Region::new("us"), Version { epoch: 1, index: 9 });
+        versions.set(Region::new("eu"), Version { epoch: 1, index: 2 });
+        versions.set(Region::new("eu"), Version { epoch: 2, index: 0 });
+        let all: Vec<_> = versions.iter().map(|(region, at)| (region.as_str(), at.epoch, at.index)).collect();
+        assert_eq!(all, [("eu", 2, 0), ("us", 1, 9)]);
+    }
+}
