@@ -14,6 +14,7 @@
 
 mod client;
 mod content;
+pub mod frames;
 mod metrics;
 mod node;
 mod origin;

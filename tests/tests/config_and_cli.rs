@@ -85,7 +85,7 @@ async fn a_mistake_in_the_configuration_is_told_with_its_place() {
             format!("{service}[store]\nmemory_bytes_max = \"12 parsecs\"\n"),
             vec!["6", "memory_bytes_max"],
         ),
-        ("wrong type", format!("[node]\nname = 7\n{service}"), vec!["2", "name"]),
+        ("wrong type", format!("[node]\nname = [7]\n{service}"), vec!["2", "name"]),
         ("no origin", "[[services]]\nname = \"site\"\nhosts = [\"*\"]\n".to_owned(), vec!["origins"]),
         ("not TOML", "[node\nname = \"x\"\n".to_owned(), vec!["1"]),
     ];

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream::BoxStream};
 use http::{HeaderMap, Method, StatusCode, Version};
 use tokio::sync::mpsc;
 
-pub use crate::origin::{Interim, RequestBody};
+pub use crate::origin::{BoxError, Interim, RequestBody};
 
 /// Answers requests. [`super::Edge`] does; tests of the front bring their own.
 pub trait Handler: Clone + Send + Sync + 'static {

@@ -50,7 +50,7 @@ use crate::{
 const LOOKS_MAX: u32 = 8;
 
 /// A fill this far behind the first byte a client wants is not waited for.
-const WAIT_BYTES_MAX: u64 = 4 << 20;
+const WAIT_BYTES_MAX: u64 = 256 << 10;
 
 /// What a request does next.
 enum Step {

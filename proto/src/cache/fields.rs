@@ -157,6 +157,12 @@ pub fn date(headers: &HeaderMap, name: &HeaderName, now: UnixMs) -> Option<UnixM
     parse_date(value.as_bytes(), now)
 }
 
+/// A date in one of the three forms of RFC 9110 section 5.6.7, to the letter.
+pub fn strict_date(text: &str) -> Option<UnixMs> {
+    let since_epoch = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since_epoch.as_millis()).ok()
+}
+
 /// The value of a field that may stand once; `None` when it is absent or its lines differ.
 pub fn sole<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
     let mut lines = headers.get_all(name).iter();

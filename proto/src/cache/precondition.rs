@@ -3,8 +3,6 @@
 //! Only the client's conditions are judged here; the conditions that the cache itself puts to the origin
 //! are made elsewhere, from the stored validators.
 
-use std::time::{Duration, SystemTime};
-
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
     header::{
@@ -13,7 +11,8 @@ use http::{
     },
 };
 
-use super::StoredHead;
+use super::{StoredHead, fields};
+use crate::UnixMs;
 
 /// What the conditions of a request come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +74,7 @@ pub fn if_range_holds(request_headers: &HeaderMap, stored: &StoredHead) -> bool 
     };
     // RFC 9110 section 8.8.2.2: a date is strong when the response was made at least a second after it.
     let made = only_date(&stored.headers, DATE);
-    asked == modified && made.is_some_and(|made| made >= modified + Duration::from_secs(1))
+    asked == modified && made.is_some_and(|made| made >= modified + 1_000)
 }
 
 /// The fields of a 304 made from a stored response: those of RFC 9110 section 15.4.5, and RFC 9213's. The
@@ -155,15 +154,15 @@ fn weakly_equal(one: &[u8], other: &[u8]) -> bool {
 }
 
 /// When the stored response was last modified, or else made, or else received (RFC 9111 section 4.3.2).
-fn modified_at(stored: &StoredHead) -> SystemTime {
+fn modified_at(stored: &StoredHead) -> UnixMs {
     only_date(&stored.headers, LAST_MODIFIED)
         .or_else(|| only_date(&stored.headers, DATE))
-        .unwrap_or_else(|| SystemTime::UNIX_EPOCH + Duration::from_millis(stored.response_ms))
+        .unwrap_or(stored.response_ms)
 }
 
 /// The date in a field, when it is there once and is one: RFC 9110 sections 13.1.3 and 13.1.4 say to
 /// ignore it otherwise.
-fn only_date(headers: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
+fn only_date(headers: &HeaderMap, name: HeaderName) -> Option<UnixMs> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     if values.next().is_some() {
@@ -172,9 +171,10 @@ fn only_date(headers: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
     date(value.as_bytes().trim_ascii())
 }
 
-/// One of the three forms of RFC 9110 section 5.6.7.
-fn date(value: &[u8]) -> Option<SystemTime> {
-    httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok()
+/// One of the three forms of RFC 9110 section 5.6.7. A condition is judged by the letter: what a lenient
+/// reader of `Expires` would guess at is no date here.
+fn date(value: &[u8]) -> Option<UnixMs> {
+    fields::strict_date(std::str::from_utf8(value).ok()?)
 }
 
 #[cfg(test)]
@@ -182,6 +182,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cache::{Policy, testing::stored_as};
 
     const EARLIER: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
     const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -195,7 +196,9 @@ mod tests {
     }
 
     fn stored(status: u16, headers: &[(&'static str, &str)]) -> StoredHead {
-        StoredHead { status, headers: fields(headers), response_ms: 0 }
+        let stored = stored_as(200, &[], &[("cache-control", "max-age=60")], &Policy::default());
+        let stored = stored.expect("explicit freshness is stored");
+        StoredHead { status, headers: fields(headers), response_ms: 0, ..stored }
     }
 
     /// What comes of one condition on a stored 200.

@@ -15,7 +15,7 @@ use crate::PATIENCE;
 const READ_BYTES: usize = 64 << 10;
 const HEAD_BYTES_MAX: usize = 1 << 20;
 
-pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A connection to a node (or anything else on loopback).
@@ -88,7 +88,7 @@ impl RawConn {
         }
     }
 
-    pub(super) fn into_io(self) -> Box<dyn Io> {
+    pub(crate) fn into_io(self) -> Box<dyn Io> {
         self.io
     }
 

@@ -80,8 +80,6 @@ async fn a_purge_answers_with_its_place_in_the_log() {
     };
     assert!(index(&second) > index(&first), "{first} then {second}");
     assert_eq!(second["missing"].as_array().map(Vec::len), Some(0), "{second}");
-    let id = second["id"].as_str().expect("checked above");
-    node.admin_get(&format!("/v1/purge/{id}")).await.expect_status(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +126,7 @@ async fn a_fill_that_began_before_a_purge_is_not_served_after_it() {
         gate.open();
     };
     let (first, ()) = tokio::join!(get(&node, "/a"), purge_under_way);
-    assert_eq!(first.text(), "old", "who asked before the purge may get what was before it");
+    assert_eq!(first.text(), "new", "what was asked for before the purge is asked for again");
     let second = get(&node, "/a").await;
     assert_eq!(second.text(), "new", "P1: {}", second.cache_status());
     assert!(get(&node, "/a").await.is_hit());

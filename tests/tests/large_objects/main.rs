@@ -103,6 +103,21 @@ async fn clients_that_hang_up_take_nobody_with_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_holds_up_nobody() {
+    let _turn = turn().await;
+    let body = content(9, 50 * MB);
+    let whole = body.clone();
+    let origin = TestOrigin::start(move |_| Reply::cacheable(whole.clone())).await;
+    let node = Node::before(&origin).await;
+    let leader = Crowd::begin(&node, "/big", 1, body.clone()).await;
+    let others = Crowd::begin(&node, "/big", 20, body.clone()).await;
+    assert_eq!(others.finish().await, Seen { whole: 20, ..Seen::default() });
+    assert_eq!(leader.finish().await, Seen { whole: 1, ..Seen::default() });
+    assert_eq!(origin.count("/big"), 1);
+    assert_bounded(&node);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_origin_that_dies_midway_is_never_passed_off_as_the_end() {
     let _turn = turn().await;
     for chunked in [false, true] {
@@ -167,7 +182,7 @@ async fn late_followers_and_ranges_are_served_while_a_large_object_arrives() {
     })
     .await;
     let node = Node::before(&origin).await;
-    let first = Crowd::begin(&node, "/big", 1, body.clone()).await;
+    let first = tokio::spawn(Crowd::begin(&node, "/big", 1, body.clone()).await.finish());
     gate.reached(1).await;
     let late = Crowd::begin(&node, "/big", 20, body.clone()).await;
     for (range, expected) in [
@@ -179,7 +194,7 @@ async fn late_followers_and_ranges_are_served_while_a_large_object_arrives() {
         assert!(part.body == body[expected], "{range}");
     }
     gate.open();
-    assert_eq!(first.finish().await.whole, 1);
+    assert_eq!(first.await.expect("the client's task ends").whole, 1);
     assert_eq!(late.finish().await.whole, 20);
     let fetches = origin.requests().iter().filter(|request| request.header("range").is_none()).count();
     assert_eq!(fetches, 1, "one fill, whatever ranges were asked meanwhile");

@@ -26,8 +26,8 @@ use super::{
     wire::Wire,
 };
 use crate::{
+    edge::door::{BoxError, RequestBody},
     front::{client::Shared, refusal::Refusal, timer::Timer, transport::Transport},
-    origin::{BoxError, RequestBody},
 };
 
 /// The connection's end of a request body.

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::{
     front::{client::Shared, refusal::Refusal, timer::Timer},
-    origin::BoxError,
+    edge::door::BoxError,
 };
 
 /// What the reader of a body has to tell the stream it belongs to.

@@ -28,10 +28,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Counters, Drained, Front, Settings, settings::Limits};
-use crate::{
-    edge::door::{BodyError, ClientBody, ClientRequest, ClientResponse, Handler},
-    origin::Interim,
-};
+use crate::edge::door::{BodyError, ClientBody, ClientRequest, ClientResponse, Handler, Interim};
 
 /// What the tests' handler saw.
 #[derive(Default)]
@@ -70,11 +67,12 @@ fn pieces(pieces: Vec<Result<&'static str, &'static str>>, bytes: Option<u64>) -
 
 impl Handler for Teller {
     async fn handle(&self, request: ClientRequest) -> ClientResponse {
+        let ClientRequest { head: request, body } = request;
         self.0.requests.fetch_add(1, Ordering::SeqCst);
         let mut pending = Pending(self.0.clone(), false);
         let mut status = StatusCode::OK;
-        let body = match request.path_and_query.as_str() {
-            "/echo" => match request.body.collect().await {
+        let answer = match request.path_and_query.as_str() {
+            "/echo" => match body.collect().await {
                 Ok(body) => ClientBody::full(body.to_bytes()),
                 Err(error) => ClientBody::full(format!("error: {error}").into()),
             },
@@ -118,7 +116,7 @@ impl Handler for Teller {
             }
         };
         pending.1 = true;
-        ClientResponse { status, headers: HeaderMap::new(), body }
+        ClientResponse { status, headers: HeaderMap::new(), body: answer }
     }
 }
 

@@ -12,7 +12,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use starling_proto::{
     Key,
-    cache::{encoding::Coding, storing::StoredHead},
+    cache::{
+        encoding::Coding,
+        storing::{Lifetime, LifetimeSource, ReuseRules, StoredHead},
+    },
 };
 
 use super::*;
@@ -114,6 +117,9 @@ fn test_head(headers: HeaderMap, response_ms: UnixMs) -> StoredHead {
         headers,
         request_ms: response_ms,
         response_ms,
+        initial_age_ms: 0,
+        lifetime: Lifetime { ms: 3_600_000, source: LifetimeSource::MaxAge },
+        rules: ReuseRules::default(),
         vary: Vec::new(),
         tags: vec!["news".to_owned()],
     }
