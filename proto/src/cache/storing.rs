@@ -130,6 +130,8 @@ pub fn admit_partial(
         .filter(|_| fetched.status == StatusCode::PARTIAL_CONTENT)
         .and_then(ContentRange::parse)
         .filter(|piece| piece.total.is_some() && !piece.range.is_empty())
+        // A part that claims to be all of it would be taken for the whole by the word of one answer.
+        .filter(|piece| piece.total != Some(piece.range.end - piece.range.start))
         .ok_or(NoStoreReason::PartialUnusable)?;
     let mut headers = end_to_end(fetched);
     headers.remove(CONTENT_RANGE);

@@ -14,7 +14,7 @@ use score::{Kind, Score};
 use suite::Suite;
 
 /// Optimal tests that pass. Raise it when more do; it is never lowered without a reason in the changelog.
-const OPTIMAL_HELD: usize = 66;
+const OPTIMAL_HELD: usize = 87;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_public_suite_finds_no_failure_but_the_refusals() {

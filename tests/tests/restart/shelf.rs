@@ -16,6 +16,9 @@ use tokio::task::JoinSet;
 /// The edition in which an object was sent; head and body must agree on it.
 const EDITION: &str = "x-edition";
 
+/// The node's port changes with a restart; the name it is asked by must not.
+const HOST: &str = "www.example.org";
+
 /// Numbered objects of one length. Each edition has other bodies.
 pub struct Shelf {
     objects: usize,
@@ -68,9 +71,11 @@ impl Shelf {
         TestOrigin::start(move |request| {
             let edition = edition.load(Ordering::SeqCst);
             match request.path().trim_start_matches('/').parse() {
-                Ok(object) => Reply::cacheable(body(&base, length, object, edition))
-                    .header(EDITION, &edition.to_string())
-                    .header("etag", &format!("\"{edition}\"")),
+                Ok(object) => {
+                    let etag = format!("\"{object}-{edition}\"");
+                    Reply::file(request, body(&base, length, object, edition), &etag)
+                        .header(EDITION, &edition.to_string())
+                }
                 Err(_) => Reply::new(404),
             }
         })
@@ -84,7 +89,7 @@ impl Shelf {
 
     /// Reads one object from the node at this address.
     pub async fn read_at(&self, address: SocketAddr, object: usize) -> Verdict {
-        let Ok(response) = try_send(address, Request::get(&format!("/{object}"))).await else {
+        let Ok(response) = try_send(address, Request::get(&format!("/{object}")).host(HOST)).await else {
             return Verdict { failed: 1, ..Verdict::default() };
         };
         if response.status != 200 {

@@ -69,6 +69,14 @@ impl Decoder {
         }
     }
 
+    /// Bytes that the present chunk, or the whole of a body of known length, still promises.
+    pub(super) fn bytes_promised(&self) -> u64 {
+        match self.state {
+            State::Length | State::Data => self.bytes_left,
+            _ => 0,
+        }
+    }
+
     /// Takes the next piece from `input`. After a refusal the decoder is of no more use.
     pub(super) fn decode(&mut self, input: &mut BytesMut) -> Result<Piece, Refusal> {
         loop {

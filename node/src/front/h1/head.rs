@@ -104,7 +104,7 @@ pub(super) fn parse(head: &Bytes, scheme: Scheme) -> Result<Head, Refusal> {
         Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => length != Length::Known(0),
         Some(_) => return Err(Refusal::Expectation),
     };
-    let keep_alive = keep_alive(&headers, is_http11);
+    let keep_alive = keep_alive(&headers, is_http11)?;
     Ok(Head { method, authority, path_and_query, is_http11, headers, length, expects_continue, keep_alive })
 }
 
@@ -247,17 +247,20 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// RFC 9112 section 9.3.
-fn keep_alive(headers: &HeaderMap, is_http11: bool) -> bool {
-    let mut keep_alive = is_http11;
+/// RFC 9112 section 9.3. A client that names the framing or the host as something of this hop alone asks for
+/// two readings of one request (RFC 9110 section 7.6.1).
+fn keep_alive(headers: &HeaderMap, is_http11: bool) -> Result<bool, Refusal> {
+    let (mut keep_alive, mut close) = (is_http11, false);
     for value in headers.get_all(CONNECTION) {
         for option in value.as_bytes().split(|byte| *byte == b',') {
             let option = trim(option);
-            if option.eq_ignore_ascii_case(b"close") {
-                return false;
+            let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
+            if is("content-length") || is("transfer-encoding") || is("host") {
+                return Err(Refusal::Field);
             }
-            keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            close |= is("close");
+            keep_alive |= is("keep-alive");
         }
     }
-    keep_alive
+    Ok(keep_alive && !close)
 }

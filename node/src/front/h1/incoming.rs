@@ -161,14 +161,13 @@ impl Pump {
     fn decode<T: Transport>(&mut self, wire: &mut Wire<T>, shared: &Shared) -> Result<Piece, Refusal> {
         let piece = self.decoder.decode(&mut wire.input)?;
         match &piece {
-            Piece::Data(bytes) => {
-                self.bytes += bytes.len() as u64;
-                if self.bytes > shared.limits.body_bytes_max {
-                    return Err(Refusal::BodyTooLarge);
-                }
-            }
+            Piece::Data(bytes) => self.bytes += bytes.len() as u64,
             Piece::End => self.is_complete = true,
             Piece::More => {}
+        }
+        // What a chunk promises is refused before it comes.
+        if self.bytes.saturating_add(self.decoder.bytes_promised()) > shared.limits.body_bytes_max {
+            return Err(Refusal::BodyTooLarge);
         }
         Ok(piece)
     }

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{
-    front::{client::Shared, refusal::Refusal, timer::Timer},
     edge::door::BoxError,
+    front::{client::Shared, refusal::Refusal, timer::Timer},
 };
 
 /// What the reader of a body has to tell the stream it belongs to.
@@ -114,10 +114,14 @@ impl Body for StreamBody {
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
                 Poll::Ready(Some(Err(_))) => return body.fail(Refusal::BodyCut),
-                Poll::Ready(None) => {
-                    body.is_over = true;
-                    return Poll::Ready(None);
-                }
+                // Trailers go no further, but malformed ones make the whole request malformed.
+                Poll::Ready(None) => match ready!(body.stream.poll_trailers(cx)) {
+                    Ok(_) => {
+                        body.is_over = true;
+                        return Poll::Ready(None);
+                    }
+                    Err(_) => return body.fail(Refusal::BodyCut),
+                },
                 Poll::Pending => {
                     body.timer.set_if_clear(body.shared.limits.body_idle_timeout);
                     ready!(body.timer.poll_expired(cx));

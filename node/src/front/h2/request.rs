@@ -6,7 +6,7 @@
 //! the path before anybody sees it, so such a request is one for the path alone, here and at the origin.
 
 use http::{
-    HeaderMap, HeaderValue, Method,
+    HeaderMap, HeaderName, HeaderValue, Method,
     header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING},
     request::Parts,
 };
@@ -42,7 +42,12 @@ pub(super) fn read(parts: Parts, has_body: bool, client: &Client) -> Result<Head
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let is_padded =
         |value: &HeaderValue| is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last());
-    if headers.values().any(is_padded) || headers.contains_key(TRANSFER_ENCODING) {
+    // The `http` crate takes a quote for a character of a token; RFC 9110 section 5.6.2 does not.
+    let is_quoted = |name: &HeaderName| name.as_str().contains('"');
+    if headers.keys().any(is_quoted)
+        || headers.values().any(is_padded)
+        || headers.contains_key(TRANSFER_ENCODING)
+    {
         return Err(Refusal::Field);
     }
 
