@@ -16,7 +16,8 @@ pub struct NodeOptions {
     /// The configuration file (TOML)
     #[arg(long, value_name = "FILE", env = "STARLING_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Where misses go; alone it makes one service for every host; may be repeated
+    /// Where misses go; alone it makes one service for every host; may be repeated. An origin given by name
+    /// is asked for that name, one given by address for the host the client named
     #[arg(long, value_name = "URL", env = "STARLING_ORIGIN", value_delimiter = ',')]
     pub origin: Vec<String>,
     /// Listen for HTTP/1.1 and HTTP/2 without TLS [default: 127.0.0.1:8080]; may be repeated

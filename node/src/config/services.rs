@@ -70,9 +70,21 @@ fn catch_all(reader: &Reader<'_>, flag: Place, urls: &[String], lifetime_max_ms:
             }
         }
     }
+    pool.host_header = named_host(&pool.origins);
     let mut service = ServiceSettings::catch_all("default", pool);
     service.policy.object_lifetime_max_ms = lifetime_max_ms;
     service
+}
+
+/// The host that all origins of `--origin` name, if they name one: a site asked for by another name (that of
+/// the node, as in a first try) would mostly not know itself. Origins given by address get the client's host.
+fn named_host(origins: &[OriginSettings]) -> Option<String> {
+    let mut hosts = origins.iter().map(|origin| origin.url.parse::<http::Uri>().ok()?.authority().cloned());
+    let first = hosts.next()??;
+    let is_address = first.host().parse::<std::net::Ipv4Addr>().is_ok() || first.host().starts_with('[');
+    let is_one =
+        !is_address && first.host() != "localhost" && hosts.all(|host| host.as_ref() == Some(&first));
+    is_one.then(|| first.to_string())
 }
 
 fn service(
@@ -434,4 +446,27 @@ fn compression(section: &Section<'_, '_>) -> CompressionSettings {
     };
     section.close();
     settings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_given_by_name_is_asked_for_that_name() {
+        let host = |urls: &[&str]| {
+            let origin = |url: &&str| OriginSettings { url: (*url).to_owned(), priority: 0, weight: 1 };
+            named_host(&urls.iter().map(origin).collect::<Vec<_>>())
+        };
+        assert_eq!(host(&["https://www.example.org"]).as_deref(), Some("www.example.org"));
+        assert_eq!(
+            host(&["http://a.example:8080", "http://a.example:8080"]).as_deref(),
+            Some("a.example:8080")
+        );
+        assert_eq!(host(&["http://a.example", "http://b.example"]), None);
+        assert_eq!(host(&["http://127.0.0.1:8080"]), None);
+        assert_eq!(host(&["http://[::1]:8080"]), None);
+        assert_eq!(host(&["http://localhost:8080"]), None);
+        assert_eq!(host(&[]), None);
+    }
 }
