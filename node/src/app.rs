@@ -9,7 +9,7 @@ mod commands;
 mod exposition;
 mod report;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::{
@@ -63,12 +63,14 @@ struct Node {
     commands: Commands,
     access_log: AccessLog,
     draining: watch::Sender<bool>,
+    drain_timeout: Duration,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 async fn build(config: Config, clock: Clock, access_log: AccessLog, store: Store) -> anyhow::Result<Node> {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let drain_timeout = config.front.limits.drain_timeout;
     let views: Vec<ServiceView> = config.services.iter().map(view).collect();
     let services = Services::build(config.services)?;
     for service in services.iter() {
@@ -124,6 +126,7 @@ async fn build(config: Config, clock: Clock, access_log: AccessLog, store: Store
         commands,
         access_log,
         draining,
+        drain_timeout,
         tasks,
         stop,
     })
@@ -159,7 +162,7 @@ impl Node {
             Err(error) => tracing::error!(%error, "the front was lost"),
         }
         self.stop.cancel();
-        self.edge.drain().await;
+        self.edge.drain(self.drain_timeout).await;
         self.store.close().await;
         stop_admin.cancel();
         // The admin API only tells of the node: what it lost cannot matter any more.

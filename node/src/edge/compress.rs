@@ -26,7 +26,6 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use super::{
     Shared,
     door::BodyError,
-    forward::Forward,
     life::Life,
     stream::{FillingReader, Refill},
 };
@@ -40,26 +39,43 @@ type Stream = BoxStream<'static, Result<Bytes, BodyError>>;
 
 /// Whether the response to this request depends on `Accept-Encoding` because of us.
 pub fn offered(life: &Life, object: &Object) -> bool {
-    object.coding != Coding::Identity
-        || is_compressible(life, object.head.status, &object.head.headers, object.body.total())
+    is_compressible(life, object.head.status, &object.head.headers, object.body.total())
 }
 
-/// The encoded sibling of `object` that suits the client, made if there is none yet.
+/// The encoded sibling of an object whose coding is [`offered`] that suits the client, made if there is none yet.
 pub async fn choose(life: &Life, object: &Arc<Object>) -> Option<Arc<Object>> {
-    if object.coding != Coding::Identity
-        || life.request.headers.contains_key(header::RANGE)
-        || !offered(life, object)
-    {
-        return None;
-    }
-    let coding = encoding::negotiate(&life.request.headers, &OFFERED);
+    let coding = suited(life);
     if coding == Coding::Identity {
         return None;
     }
     if let Some(sibling) = find(&life.shared, &life.key, object, coding) {
         return Some(sibling);
     }
+    // A body that nobody reads is not encoded.
+    if life.request.method == Method::HEAD {
+        return None;
+    }
     Some(make(life, object, coding).await)
+}
+
+/// Makes the fields of a 304 those of the sibling that the client holds, where codings are [`offered`]: its tag
+/// is weak.
+pub fn validated(life: &Life, headers: &mut HeaderMap) {
+    match suited(life) {
+        Coding::Identity => encoding::add_vary_accept_encoding(headers),
+        coding => {
+            *headers = encoding::encoded_headers(headers, coding);
+            headers.remove(header::CONTENT_ENCODING);
+        }
+    }
+}
+
+/// The coding that suits this client. A range is cut from identity bytes only.
+fn suited(life: &Life) -> Coding {
+    if life.request.headers.contains_key(header::RANGE) {
+        return Coding::Identity;
+    }
+    encoding::negotiate(&life.request.headers, &OFFERED)
 }
 
 /// The coding for a response that goes past the cache, if any.
@@ -90,7 +106,7 @@ fn is_compressible(life: &Life, status: u16, headers: &HeaderMap, bytes: Option<
 
 /// A sibling in the store that was made from just this response.
 fn find(shared: &Shared, key: &PrimaryKey, object: &Object, coding: Coding) -> Option<Arc<Object>> {
-    let variants = shared.store.lookup_memory(&key.key)?;
+    let variants = shared.store.peek(&key.key)?;
     variants
         .objects
         .iter()
@@ -100,6 +116,7 @@ fn find(shared: &Shared, key: &PrimaryKey, object: &Object, coding: Coding) -> O
                 && sibling.head.vary == object.head.vary
                 && sibling.head.request_ms == object.head.request_ms
                 && sibling.head.response_ms == object.head.response_ms
+                && (sibling.body.is_whole() || sibling.body.is_arriving())
         })
         .cloned()
 }
@@ -120,11 +137,8 @@ async fn make(life: &Life, object: &Arc<Object>, coding: Coding) -> Arc<Object> 
         coding,
     });
     life.shared.store.commit(&sibling).await;
-    let forward =
-        Forward::of(&life.shared, &life.service, &life.request).to_store(&life.service.settings.key);
-    let refill = Refill { shared: Arc::clone(&life.shared), service: Arc::clone(&life.service), forward };
-    let source = FillingReader::new(Arc::clone(object), 0..u64::MAX, refill).into_stream(None);
-    life.shared.tasks.spawn(fill(encode(source, coding), writer));
+    let source = FillingReader::new(Arc::clone(object), 0..u64::MAX, Refill::of(life)).into_stream(None);
+    life.shared.spawn(fill(encode(source, coding), writer));
     sibling
 }
 

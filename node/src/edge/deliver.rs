@@ -17,8 +17,7 @@ use super::{
     answers::Answer,
     compress,
     door::{BodyError, ClientBody, ClientHead, ClientResponse},
-    errand,
-    forward::{self, Forward},
+    errand, forward,
     journal::{Entry, Whose},
     life::Life,
     stream::{FillingReader, Refill},
@@ -34,9 +33,8 @@ const STARLING_DEBUG: HeaderName = HeaderName::from_static("starling-debug");
 /// A body on its way.
 type Stream = BoxStream<'static, Result<Bytes, BodyError>>;
 
-/// The first bytes of a stored body could not be had; nothing was sent.
-#[derive(Debug)]
-pub struct Unreadable;
+/// The first bytes of this stored body could not be had; nothing was sent.
+pub struct Unreadable(pub Arc<Object>);
 
 /// A response that is ready but for its account.
 pub struct Delivery {
@@ -75,7 +73,7 @@ pub async fn object(life: &Life, object: &Arc<Object>, verdict: Verdict) -> Resu
             delivery.status = StatusCode::NOT_MODIFIED;
             delivery.headers = precondition::not_modified_headers(&object.head.headers);
             if compress::offered(life, object) {
-                encoding::add_vary_accept_encoding(&mut delivery.headers);
+                compress::validated(life, &mut delivery.headers);
             }
             dress(object, &mut delivery.headers, now);
             return Ok(delivery);
@@ -87,10 +85,11 @@ pub async fn object(life: &Life, object: &Arc<Object>, verdict: Verdict) -> Resu
             return Ok(delivery);
         }
     }
-    let chosen = compress::choose(life, object).await;
+    let offered = compress::offered(life, object);
+    let chosen = if offered { compress::choose(life, object).await } else { None };
     let object = chosen.as_ref().unwrap_or(object);
     delivery.headers = object.head.headers.clone();
-    if compress::offered(life, object) {
+    if offered {
         encoding::add_vary_accept_encoding(&mut delivery.headers);
     }
     debug(life, object, &mut delivery.headers);
@@ -212,16 +211,13 @@ async fn read(life: &Life, object: &Arc<Object>, range: Range<u64>) -> Result<Cl
         Ok(first) => Ok(ClientBody::stream(reader.into_stream(first), bytes)),
         Err(error) => {
             tracing::debug!(%error, url = %object.url, "a stored object cannot be read");
-            Err(Unreadable)
+            Err(Unreadable(Arc::clone(object)))
         }
     }
 }
 
 fn filling(life: &Life, object: &Arc<Object>, range: Range<u64>) -> FillingReader {
-    let forward =
-        Forward::of(&life.shared, &life.service, &life.request).to_store(&life.service.settings.key);
-    let refill = Refill { shared: Arc::clone(&life.shared), service: Arc::clone(&life.service), forward };
-    FillingReader::new(Arc::clone(object), range, refill)
+    FillingReader::new(Arc::clone(object), range, Refill::of(life))
 }
 
 /// An answer of the origin that is for this client only.
@@ -292,7 +288,7 @@ fn sign(
     request: &ClientHead,
 ) {
     verdict.hop(&shared.node, ttl_s).append_to(headers);
-    forward::append(headers, header::VIA, &forward::via(request.version, &shared.node));
+    headers.append(header::VIA, shared.via.member(request.version));
 }
 
 /// What `Starling-Debug: 1` tells: where the object lives and how far purges are applied.

@@ -107,11 +107,11 @@ impl Errand {
             flight: Arc::clone(&flight),
             landed: false,
         };
-        shared.tasks.spawn(async move {
-            match self.bring(Some(&flight)).await {
+        shared.spawn(async move {
+            match self.bring(&flight).await {
                 Brought::Shared(landing) => guard.land(landing),
                 Brought::Through(response, reason) => {
-                    self.shared.fills.remember_unshareable(self.key.key, self.shared.clock.now_ms());
+                    self.remember(reason);
                     guard.land(Landing::Unshareable(reason));
                     // A leader that has left drops the response, which cancels it at the origin.
                     let _ = leader.send((response, reason));
@@ -120,15 +120,42 @@ impl Errand {
         });
     }
 
-    /// Asks the origin. `flight` is the flight this is done for, if others wait for it.
-    pub async fn bring(&self, flight: Option<&Flight>) -> Brought {
+    /// Does the errand for one request, which nobody waits for but it.
+    pub async fn alone(self) -> Brought {
+        let flight = self.shared.fills.alone(self.key.key);
+        let guard = FlightGuard {
+            shared: Arc::clone(&self.shared),
+            key: Arc::clone(&self.key),
+            flight: Arc::clone(&flight),
+            landed: false,
+        };
+        let brought = self.bring(&flight).await;
+        drop(guard);
+        if let Brought::Through(_, reason) = &brought {
+            self.remember(*reason);
+        }
+        brought
+    }
+
+    /// Spares the next requests for this object the wait for each other, where the answer says that they
+    /// cannot share one.
+    fn remember(&self, reason: NoStoreReason) {
+        if self.part == Part::Whole && !reason.is_of_request() {
+            self.shared.fills.remember_unshareable(self.key.key, self.shared.clock.now_ms());
+        }
+    }
+
+    /// Asks the origin.
+    async fn bring(&self, flight: &Flight) -> Brought {
         let mut stored = self.stored.clone();
         loop {
             let stamp = self.shared.store.stamp();
             stored = stored.filter(|object| self.shared.store.purged(object) != Purged::Hard);
             let mut forward = self.forward.clone();
             let condition = stored.as_ref().filter(|object| {
-                self.part == Part::Whole && validate::add_validators(&object.head, &mut forward.headers)
+                self.part == Part::Whole
+                    && is_complete(object)
+                    && validate::add_validators(&object.head, &mut forward.headers)
             });
             if let Part::Range(range) = &self.part {
                 forward.headers.insert(header::RANGE, range.clone());
@@ -148,7 +175,7 @@ impl Errand {
                     source: None,
                 })));
             };
-            if let Some(landing) = self.validated(old, &response, request_ms, &stamp).await {
+            if let Some(landing) = self.validated(old, &response, request_ms, &stamp, flight).await {
                 return Brought::Shared(landing);
             }
             // The 304 spoke of something else, or forbids to keep what it validated: ask without a condition.
@@ -176,16 +203,24 @@ impl Errand {
         response: &Response,
         request_ms: UnixMs,
         stamp: &Stamp,
+        flight: &Flight,
     ) -> Option<Landing> {
-        if !validate::freshens(&old.head, &response.headers) {
+        if flight.is_outdated() || !validate::freshens(&old.head, &response.headers) {
             return None;
         }
         let head =
             validate::freshen(&old.head, &self.fetched(response, request_ms), &self.service.settings.policy);
         match head {
             Ok(head) => {
-                let object = self.shared.store.freshen(old, head, Arc::clone(stamp)).await;
+                let object = self.shared.store.freshen(old, head, Arc::clone(stamp)).await?;
+                if self.forget_if_outdated(&object, flight).await {
+                    return None;
+                }
                 Some(Landing::Object(object, answered(response, true, true)))
+            }
+            // What this request said of itself says nothing of the stored response, which was validated.
+            Err(reason) if reason.is_of_request() => {
+                Some(Landing::Object(Arc::clone(old), answered(response, true, true)))
             }
             Err(_) => {
                 self.shared.store.remove(old).await;
@@ -200,7 +235,7 @@ impl Errand {
         request_ms: UnixMs,
         stamp: Stamp,
         stored: Option<Arc<Object>>,
-        flight: Option<&Flight>,
+        flight: &Flight,
     ) -> Brought {
         if response.status.is_server_error()
             && let Some(object) = &stored
@@ -224,22 +259,75 @@ impl Errand {
         });
         match admitted {
             Ok((head, part, total)) => {
-                let (object, writer) = self.begin(head, stamp, part, total);
-                let keep = flight.is_none_or(|flight| !flight.is_outdated());
-                if keep {
-                    self.shared.store.commit(&object).await;
-                }
-                let landing = Landing::Object(object, answered(&response, false, keep));
-                self.shared.tasks.spawn(pump(response.body, writer));
+                let landing = self.store(head, stamp, part, total, response, flight).await;
                 Brought::Shared(landing)
             }
             Err(reason) => {
-                if let Some(object) = stored.filter(|_| !response.status.is_server_error()) {
+                let now = self.shared.clock.now_ms();
+                let outlived = stored.filter(|old| {
+                    !reason.is_of_request() && !old.head.is_fresh(now) && replaces(response.status)
+                });
+                if let Some(object) = outlived {
                     self.shared.store.remove(&object).await;
                 }
                 Brought::Through(Box::new(response), reason)
             }
         }
+    }
+
+    /// Brings a body into the store, and tells where it will be.
+    async fn store(
+        &self,
+        head: StoredHead,
+        stamp: Stamp,
+        part: Range<u64>,
+        total: Option<u64>,
+        response: Response,
+        flight: &Flight,
+    ) -> Landing {
+        let mut answered = answered(&response, false, !flight.is_outdated());
+        let known = self.same_representation(&head, total).filter(|_| self.part != Part::Whole);
+        if let Some(known) = known {
+            // Another fill was faster: the piece belongs into what it brought, or is for this flight alone.
+            let gap = known.body.writer(part.clone());
+            if let Some(writer) = gap.filter(|writer| writer.range() == part) {
+                self.shared.spawn(pump(response.body, writer));
+                return Landing::Object(known, answered);
+            }
+            answered.stored = false;
+        }
+        let (object, writer) = self.begin(head, stamp, part, total);
+        if answered.stored {
+            self.shared.store.commit(&object).await;
+            answered.stored = !self.forget_if_outdated(&object, flight).await;
+        }
+        self.shared.spawn(pump(response.body, writer));
+        Landing::Object(object, answered)
+    }
+
+    /// Takes back what was stored while its key was invalidated. The flight was marked before the
+    /// invalidation looked into the store, so that one of the two sees the other.
+    async fn forget_if_outdated(&self, object: &Arc<Object>, flight: &Flight) -> bool {
+        let outdated = flight.is_outdated();
+        if outdated {
+            self.shared.store.remove(object).await;
+        }
+        outdated
+    }
+
+    /// What is stored of the representation that this head describes.
+    fn same_representation(&self, head: &StoredHead, total: Option<u64>) -> Option<Arc<Object>> {
+        let variants = self.shared.store.peek(&self.key.key)?;
+        let is_same = |object: &&Arc<Object>| {
+            object.key_text == self.key.text
+                && object.coding == Coding::Identity
+                && object.head.vary == head.vary
+                && object.body.total() == total
+                && object.head.strong_etag().is_some()
+                && object.head.strong_etag() == head.strong_etag()
+                && self.shared.store.purged(object) == Purged::No
+        };
+        variants.objects.iter().find(is_same).cloned()
     }
 
     fn begin(
@@ -311,6 +399,18 @@ pub async fn pump(mut body: ResponseBody, mut writer: BodyWriter) {
 /// The length a response announces, where it announces one.
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// Whether a body can be had whole once its head is validated: it is here, it comes, or its gaps can be filled.
+fn is_complete(object: &Object) -> bool {
+    object.body.is_whole() || object.body.is_arriving() || object.head.strong_etag().is_some()
+}
+
+/// Whether an answer that is not stored tells that the stored one is no more. An error tells so only when it
+/// says that the resource is gone.
+fn replaces(status: StatusCode) -> bool {
+    !(status.is_client_error() || status.is_server_error())
+        || matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
 }
 
 fn answered(response: &Response, validated: bool, stored: bool) -> Answered {

@@ -80,7 +80,8 @@ pub struct Answered {
 
 /// A fill that waits for its response head.
 pub struct Flight {
-    want: Want,
+    /// What it brings for all who join it; `None` for a fill that one request makes for itself.
+    want: Option<Want>,
     landing: watch::Sender<Landing>,
     /// Set when the key was invalidated after the origin was asked: the answer may be older than that.
     outdated: AtomicBool,
@@ -111,16 +112,20 @@ impl Fills {
     pub fn join(&self, key: Key, want: &Want) -> Seat {
         let mut flights = self.flights.lock();
         let at_key = flights.entry(key).or_default();
-        if let Some(flight) = at_key.iter().find(|flight| flight.want == *want && !flight.is_outdated()) {
+        let joinable = |flight: &&Arc<Flight>| flight.want.as_ref() == Some(want) && !flight.is_outdated();
+        if let Some(flight) = at_key.iter().find(joinable) {
             return Seat::Follower(flight.landing());
         }
-        let flight = Arc::new(Flight {
-            want: want.clone(),
-            landing: watch::Sender::new(Landing::Asking),
-            outdated: AtomicBool::new(false),
-        });
+        let flight = Flight::new(Some(want.clone()));
         at_key.push(Arc::clone(&flight));
         Seat::Leader(flight)
+    }
+
+    /// A flight that nobody joins, so that an invalidation finds what is under way.
+    pub fn alone(&self, key: Key) -> Arc<Flight> {
+        let flight = Flight::new(None);
+        self.flights.lock().entry(key).or_default().push(Arc::clone(&flight));
+        flight
     }
 
     /// Ends a flight. What it brought must be findable in the store before this is called, so that a
@@ -164,6 +169,11 @@ impl Fills {
 }
 
 impl Flight {
+    fn new(want: Option<Want>) -> Arc<Self> {
+        let landing = watch::Sender::new(Landing::Asking);
+        Arc::new(Self { want, landing, outdated: AtomicBool::new(false) })
+    }
+
     /// Where its end is told.
     pub fn landing(&self) -> watch::Receiver<Landing> {
         self.landing.subscribe()

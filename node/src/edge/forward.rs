@@ -100,8 +100,10 @@ impl Forward {
         let host = key::normalise_host(&request.authority);
         insert(&mut headers, X_FORWARDED_HOST, &host);
         insert(&mut headers, X_FORWARDED_PROTO, request.scheme.as_str());
-        append(&mut headers, header::VIA, &via(request.version, &shared.node));
-        append(&mut headers, CDN_LOOP, &shared.loop_mark);
+        headers.append(header::VIA, shared.via.member(request.version));
+        if let Ok(mark) = HeaderValue::from_str(&shared.loop_mark) {
+            headers.append(CDN_LOOP, mark);
+        }
         if service.settings.policy.read_surrogate_control {
             insert(&mut headers, SURROGATE_CAPABILITY, "starling=\"Surrogate/1.0\"");
         }
@@ -115,7 +117,7 @@ impl Forward {
     }
 
     /// The same as an unconditional GET, whose answer may be stored: for what the key says, and no more.
-    pub fn to_store(mut self, rules: &KeyRules) -> Self {
+    pub fn storable(mut self, rules: &KeyRules) -> Self {
         self.method = Method::GET;
         self.path_and_query = key::keyed_target(&self.path_and_query, rules);
         for name in CONDITIONS {
@@ -150,6 +152,11 @@ impl Forward {
     }
 }
 
+/// Whether a request asks for another method than it names.
+pub fn overrides_method(headers: &HeaderMap) -> bool {
+    METHOD_OVERRIDES.iter().any(|name| headers.contains_key(*name))
+}
+
 /// Whether this process has seen the request before (RFC 8586 section 2).
 pub fn is_loop(shared: &Shared, headers: &HeaderMap) -> bool {
     headers
@@ -165,15 +172,31 @@ pub fn is_per_client(head: &StoredHead) -> bool {
     head.vary.iter().any(|(name, _)| PER_CLIENT.contains(&name.as_str()))
 }
 
-/// A member of `Via` (RFC 9110 section 7.6.3).
-pub fn via(version: Version, node: &str) -> String {
-    let protocol = match version {
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2.0",
-        Version::HTTP_3 => "3.0",
-        _ => "1.1",
-    };
-    format!("{protocol} {node}")
+/// This node's member of `Via` (RFC 9110 section 7.6.3), for each version a client may have spoken.
+pub struct Vias {
+    http10: HeaderValue,
+    http11: HeaderValue,
+    http2: HeaderValue,
+}
+
+impl Vias {
+    /// The members of the node called `name`; a name that is no token is left out of them.
+    pub fn of(name: &str) -> Self {
+        let member = |protocol: &str| {
+            HeaderValue::from_str(&format!("{protocol} {name}"))
+                .unwrap_or_else(|_| HeaderValue::from_static("1.1 starling"))
+        };
+        Self { http10: member("1.0"), http11: member("1.1"), http2: member("2.0") }
+    }
+
+    /// The member for a message in this version.
+    pub fn member(&self, version: Version) -> HeaderValue {
+        match version {
+            Version::HTTP_10 => self.http10.clone(),
+            Version::HTTP_2 => self.http2.clone(),
+            _ => self.http11.clone(),
+        }
+    }
 }
 
 /// Carries out an operator's edits, in their order.
@@ -197,12 +220,5 @@ pub fn edit(headers: &mut HeaderMap, edits: &[HeaderEdit]) {
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
-    }
-}
-
-/// Appends to a list field.
-pub fn append(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.append(name, value);
     }
 }

@@ -48,7 +48,7 @@ struct OutcomeTally {
 /// What has been counted since the start.
 #[derive(Clone, Debug)]
 pub struct Counters {
-    /// Requests that have a verdict but whose response is not over.
+    /// Requests whose response is not over.
     pub in_flight: u64,
     /// Finished requests by outcome.
     pub outcomes: Vec<OutcomeCount>,
@@ -76,8 +76,10 @@ pub struct OutcomeCount {
     pub body_bytes: u64,
 }
 
-/// A request that has been opened and waits for its end.
-pub struct Entry {
+/// A request that has been opened and waits for its verdict. Dropped without one, its client has left.
+pub struct Entry(Option<Opened>);
+
+struct Opened {
     tallies: Arc<Tallies>,
     arrived: Instant,
     seen: Option<Box<Seen>>,
@@ -102,7 +104,7 @@ impl Journal {
             .access_log
             .is_on()
             .then(|| Box::new(Seen { log: self.access_log.clone(), record: self.record(request) }));
-        Entry { tallies: Arc::clone(&self.tallies), arrived: Instant::now(), seen }
+        Entry(Some(Opened { tallies: Arc::clone(&self.tallies), arrived: Instant::now(), seen }))
     }
 
     fn record(&self, request: &ClientHead) -> AccessRecord {
@@ -161,7 +163,26 @@ impl Journal {
 
 impl Entry {
     /// Writes the verdict down; the account is closed by the front when the response is over.
-    pub fn decided(self, status: StatusCode, verdict: &Verdict, whose: Whose<'_>) -> Box<dyn Account> {
+    pub fn decided(mut self, status: StatusCode, verdict: &Verdict, whose: Whose<'_>) -> Box<dyn Account> {
+        let opened = self.0.take().expect("an entry is opened until it is decided, and decided once");
+        Box::new(opened.decided(status, verdict, whose))
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if let Some(opened) = self.0.take() {
+            let mut verdict = Verdict::new(Outcome::Answered);
+            verdict.detail = Some("client-left");
+            // What nginx logs for a client that closed before it was answered; it is never sent.
+            let status = StatusCode::from_u16(499).expect("three digits are a status");
+            opened.decided(status, &verdict, Whose::default()).close(false, 0);
+        }
+    }
+}
+
+impl Opened {
+    fn decided(self, status: StatusCode, verdict: &Verdict, whose: Whose<'_>) -> OpenAccount {
         let mut seen = self.seen;
         if let Some(seen) = &mut seen {
             let record = &mut seen.record;
@@ -174,14 +195,14 @@ impl Entry {
             record.first_byte_ms = millis(self.arrived);
         }
         let outcome = Outcome::ALL.iter().position(|outcome| *outcome == verdict.outcome);
-        Box::new(OpenAccount {
+        OpenAccount {
             tallies: self.tallies,
             arrived: self.arrived,
             outcome: outcome.expect("every outcome is in the list of all"),
             status: status.as_u16(),
             collapsed: verdict.collapsed,
             seen,
-        })
+        }
     }
 }
 

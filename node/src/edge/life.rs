@@ -13,7 +13,7 @@
 //! A step is taken once for each arrow; `look again` happens when what a flight brought is of no use to
 //! this request (another variant, or purged meanwhile), and at most [`LOOKS_MAX`] times.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use http::{Method, StatusCode, header};
 use starling_proto::cache::{
@@ -49,6 +49,9 @@ use crate::{
 /// How often a request looks for its object before it asks the origin for itself.
 const LOOKS_MAX: u32 = 8;
 
+/// How many gaps of a stored range are filled one by one, before the whole is asked for instead.
+const GAPS_MAX: usize = 4;
+
 /// A fill this far behind the first byte a client wants is not waited for.
 const WAIT_BYTES_MAX: u64 = 256 << 10;
 
@@ -81,7 +84,7 @@ pub struct Life {
     /// The object it asks for.
     pub key: Arc<PrimaryKey>,
     /// The request.
-    pub request: ClientHead,
+    pub request: Arc<ClientHead>,
     /// The selecting fields of the variant it needs, where they are known.
     selecting: Option<Selecting>,
     looks: u32,
@@ -109,7 +112,7 @@ pub async fn live(shared: Arc<Shared>, request: ClientRequest) -> ClientResponse
         &request.headers,
         &service.settings.key,
     ));
-    let mut life = Life { shared, service, key, request, selecting: None, looks: 0 };
+    let mut life = Life { shared, service, key, request: Arc::new(request), selecting: None, looks: 0 };
     loop {
         step = match step {
             Step::Lookup => life.lookup().await,
@@ -123,16 +126,7 @@ pub async fn live(shared: Arc<Shared>, request: ClientRequest) -> ClientResponse
             },
             Step::Deliver(object, verdict) => match deliver::object(&life, &object, verdict).await {
                 Ok(delivery) => return delivery.respond(&life, entry),
-                Err(deliver::Unreadable) if life.looks < LOOKS_MAX => {
-                    life.looks += 1;
-                    life.shared.store.remove(&object).await;
-                    Step::Fetch(None, FetchReason::Damaged)
-                }
-                Err(deliver::Unreadable) => Step::Answer(Answer::new(
-                    StatusCode::BAD_GATEWAY,
-                    "unreadable",
-                    "the content could not be read",
-                )),
+                Err(deliver::Unreadable(damaged)) => life.damaged(&damaged).await,
             },
             Step::Through(response, verdict) => return deliver::through(&life, *response, verdict, entry),
             Step::Answer(answer) => {
@@ -176,8 +170,9 @@ fn past_the_cache(service: &Service, request: &ClientHead) -> Option<&'static st
     if request.body_bytes != Some(0) {
         return Some("request");
     }
-    let bypassed =
-        service.settings.bypass.iter().any(|rule| rule.matches(&request.path_and_query, &request.headers));
+    // As the origin sees it: no spelling of a path evades a rule.
+    let target = key::origin_target(&request.path_and_query);
+    let bypassed = service.settings.bypass.iter().any(|rule| rule.matches(&target, &request.headers));
     bypassed.then_some(FetchReason::Bypass.as_fwd())
 }
 
@@ -199,11 +194,9 @@ impl Life {
     }
 
     async fn lookup(&mut self) -> Step {
-        let found = match self.shared.store.lookup_memory(&self.key.key) {
-            Some(variants) => Some(variants),
-            None => self.shared.store.lookup(&self.key.key).await,
+        let Some(variants) = self.shared.store.lookup(&self.key.key).await else {
+            return self.missing(FetchReason::UriMiss);
         };
-        let Some(variants) = found else { return self.missing(FetchReason::UriMiss) };
         match self.choose(&variants) {
             Some(object) => Step::Judge(object),
             None => {
@@ -215,16 +208,15 @@ impl Life {
 
     /// The newest variant that this request selects (RFC 9111 section 4.1).
     fn choose(&self, variants: &Variants) -> Option<Arc<Object>> {
-        variants
-            .objects
-            .iter()
-            .find(|object| {
-                object.coding == Coding::Identity
-                    && object.key_text == self.key.text
-                    && vary::matches(&object.head, &self.request.headers)
-                    && encoding::is_acceptable(&object.head.headers, &self.request.headers)
-            })
-            .cloned()
+        let mut identities = variants.objects.iter().filter(|object| object.coding == Coding::Identity);
+        identities.find(|object| self.selects(object)).cloned()
+    }
+
+    /// Whether this is an answer to this request, fresh or not.
+    fn selects(&self, object: &Object) -> bool {
+        object.key_text == self.key.text
+            && vary::matches(&object.head, &self.request.headers)
+            && encoding::is_acceptable(&object.head.headers, &self.request.headers)
     }
 
     fn selecting_fields(&self, variants: &Variants) -> Option<Selecting> {
@@ -244,6 +236,10 @@ impl Life {
             Decision::Revalidate(reason) if self.request.method == Method::HEAD => {
                 self.forbidden_to_ask().unwrap_or(Step::Pass(reason.as_fwd(), Some(object)))
             }
+            // Whoever else asks has to ask the origin, too: nothing is won by waiting for each other.
+            Decision::Revalidate(reason) if object.head.rules.no_cache || object.head.lifetime.ms == 0 => {
+                self.forbidden_to_ask().unwrap_or(Step::Alone(Some(object), reason))
+            }
             Decision::Revalidate(reason) => {
                 self.forbidden_to_ask().unwrap_or(Step::Fetch(Some(object), reason))
             }
@@ -255,23 +251,51 @@ impl Life {
     fn serve(&self, object: Arc<Object>, stale: Option<StaleReason>) -> Step {
         let mut verdict = Verdict::new(if stale.is_some() { Outcome::Stale } else { Outcome::Hit });
         verdict.detail = stale.map(StaleReason::as_str);
-        if object.body.is_whole() {
-            return Step::Deliver(object, verdict);
+        let is_head = self.request.method == Method::HEAD;
+        if object.body.is_whole() || object.body.is_arriving() || (is_head && object.body.total().is_some()) {
+            return self.reach(object, verdict);
         }
-        let part = match self.asked() {
-            Asked::One(asked) => object.body.total().and_then(|total| asked.within(total)),
+        match self.part_of(&object) {
+            // What is missing of a range is filled on the way, if that takes few questions.
+            Some(part) if object.body.gaps(part.clone()) <= GAPS_MAX => match self.forbidden_to_ask() {
+                Some(refusal) if !object.body.has(part) => refusal,
+                _ => Step::Deliver(object, verdict),
+            },
+            // Nobody brings the rest: it is brought anew.
+            _ => self.missing(FetchReason::Partial),
+        }
+    }
+
+    /// Delivers what is here or comes, unless the client's first byte is far off: then its range is asked for
+    /// by itself.
+    fn reach(&self, object: Arc<Object>, verdict: Verdict) -> Step {
+        let far = self.part_of(&object).and_then(|part| object.body.bytes_before(part.start));
+        if far.is_some_and(|far| far > WAIT_BYTES_MAX) {
+            return self.forbidden_to_ask().unwrap_or(Step::Pass(FetchReason::Partial.as_fwd(), None));
+        }
+        Step::Deliver(object, verdict)
+    }
+
+    /// The one range that is asked for, where the length it is cut from is known.
+    fn part_of(&self, object: &Object) -> Option<Range<u64>> {
+        match self.asked() {
+            Asked::One(asked) => asked.within(object.body.total()?),
             _ => None,
-        };
-        match part {
-            // It is being brought, but the client's first byte is far off.
-            Some(part) if object.body.bytes_before(part.start).is_some_and(|far| far > WAIT_BYTES_MAX) => {
-                Step::Pass(FetchReason::Partial.as_fwd(), None)
+        }
+    }
+
+    /// A stored body could not be read: it is given up, and what it stood for is looked for elsewhere.
+    async fn damaged(&mut self, object: &Arc<Object>) -> Step {
+        self.looks += 1;
+        self.shared.store.remove(object).await;
+        match object.coding {
+            _ if self.looks > LOOKS_MAX => {
+                let text = "the content could not be read";
+                Step::Answer(Answer::new(StatusCode::BAD_GATEWAY, FetchReason::Damaged.as_str(), text))
             }
-            // What is missing of a range is filled on the way.
-            Some(_) => Step::Deliver(object, verdict),
-            None if object.body.is_arriving() => Step::Deliver(object, verdict),
-            // Nobody brings the rest of the whole: it is brought anew.
-            None => Step::Fetch(None, FetchReason::Partial),
+            Coding::Identity => self.missing(FetchReason::Damaged),
+            // What it was encoded from is as good as ever.
+            _ => Step::Lookup,
         }
     }
 
@@ -318,16 +342,16 @@ impl Life {
             // Which part the origin sends depends on a validator that others may not have.
             return Step::Pass(FetchReason::Partial.as_fwd(), None);
         }
-        let want = Want { part: part.clone(), selecting: self.selecting.clone() };
+        let want = Want { part: part.clone(), selecting: self.selecting_for(stored.as_ref()) };
         let flight = match self.shared.fills.join(self.key.key, &want) {
-            Seat::Follower(flight) => return self.follow(fills::landed(flight).await, reason),
+            Seat::Follower(flight) => return self.follow(fills::landed(flight).await, stored, reason),
             Seat::Leader(flight) => flight,
         };
         // A flight may have landed between the look into the store and the join.
         let landed_before = self
             .shared
             .store
-            .lookup_memory(&self.key.key)
+            .peek(&self.key.key)
             .and_then(|variants| self.choose(&variants))
             .filter(|found| stored.as_ref().is_none_or(|known| !Arc::ptr_eq(known, found)))
             .filter(|found| self.may_share(found) && (part == Part::Whole || !found.body.is_arriving()));
@@ -355,12 +379,12 @@ impl Life {
         }
     }
 
-    /// What a follower makes of a flight's end.
-    fn follow(&mut self, landing: Option<Landing>, reason: FetchReason) -> Step {
+    /// What a follower makes of a flight's end. `stored` is what it would have had validated itself.
+    fn follow(&mut self, landing: Option<Landing>, stored: Option<Arc<Object>>, reason: FetchReason) -> Step {
         self.looks += 1;
         match landing {
             Some(Landing::Object(object, answered)) => {
-                if object.key_text != self.key.text || !vary::matches(&object.head, &self.request.headers) {
+                if !self.selects(&object) {
                     self.selecting = vary::selecting(&object.head.headers, &self.request.headers).ok();
                     return self.missing(FetchReason::VaryMiss);
                 }
@@ -373,18 +397,33 @@ impl Life {
                 self.brought(object, &answered, reason, true)
             }
             Some(Landing::Stale(object, stale)) => {
-                let purged = self.shared.store.purged(&object);
-                if purged == Purged::Hard || !vary::matches(&object.head, &self.request.headers) {
+                if self.shared.store.purged(&object) == Purged::Hard || !self.selects(&object) {
                     return self.missing(reason);
                 }
                 Step::Deliver(object, stale_after_trouble(reason, stale, true))
             }
-            Some(Landing::Unshareable(_)) => Step::Alone(None, reason),
+            // It was the leader's own request that forbade it: this one may lead a flight to share.
+            Some(Landing::Unshareable(why)) if why.is_of_request() && !self.is_particular() => {
+                self.missing(reason)
+            }
+            Some(Landing::Unshareable(_)) => Step::Alone(stored, reason),
             Some(Landing::Failed(error)) => Step::Answer(Answer::of_failure(&error)),
             // The leader found it in the store, or was lost.
             Some(Landing::Asking) | None if self.looks < LOOKS_MAX => Step::Lookup,
-            Some(Landing::Asking) | None => Step::Alone(None, reason),
+            Some(Landing::Asking) | None => Step::Alone(stored, reason),
         }
+    }
+
+    /// Whether what this request says of itself may keep its answer from others.
+    fn is_particular(&self) -> bool {
+        let headers = &self.request.headers;
+        headers.contains_key(header::AUTHORIZATION) || headers.contains_key(header::CACHE_CONTROL)
+    }
+
+    /// The selecting fields by which this request finds those that want the same.
+    fn selecting_for(&self, stored: Option<&Arc<Object>>) -> Option<Selecting> {
+        let known = stored.map(|object| object.head.vary.clone()).filter(|vary| !vary.is_empty());
+        known.or_else(|| self.selecting.clone())
     }
 
     /// What a flight of this request's own brought.
@@ -407,17 +446,16 @@ impl Life {
         verdict.collapsed = collapsed;
         verdict.detail = (reason.as_str() != reason.as_fwd()).then(|| reason.as_str());
         verdict.origin = Some(Arc::clone(&answered.origin));
-        Step::Deliver(object, verdict)
+        self.reach(object, verdict)
     }
 
     async fn alone(&mut self, stored: Option<Arc<Object>>, reason: FetchReason) -> Step {
         let part = if stored.is_some() { Part::Whole } else { self.part() };
-        match self.errand(stored, part).bring(None).await {
-            Brought::Through(response, no_store) => {
-                self.shared.fills.remember_unshareable(self.key.key, self.shared.clock.now_ms());
-                Step::Through(response, uncacheable(reason, no_store))
-            }
-            Brought::Shared(Landing::Object(object, answered)) if self.looks <= LOOKS_MAX => {
+        match self.errand(stored, part).alone().await {
+            Brought::Through(response, no_store) => Step::Through(response, uncacheable(reason, no_store)),
+            Brought::Shared(Landing::Object(object, answered))
+                if self.looks <= LOOKS_MAX || self.shared.store.purged(&object) == Purged::No =>
+            {
                 self.brought(object, &answered, reason, false)
             }
             Brought::Shared(Landing::Stale(object, stale)) => {
@@ -441,11 +479,15 @@ impl Life {
 
     /// Validates a stale object while it is served (RFC 5861 section 3).
     fn revalidate_behind(&self, object: &Arc<Object>) {
-        let want = Want { part: Part::Whole, selecting: self.selecting.clone() };
+        let want = Want { part: Part::Whole, selecting: self.selecting_for(Some(object)) };
         if let Seat::Leader(flight) = self.shared.fills.join(self.key.key, &want) {
             let mut errand = self.errand(Some(Arc::clone(object)), Part::Whole);
             errand.interim = None;
-            errand.client_headers.remove(header::CACHE_CONTROL);
+            // It is done for all, not for who happened to ask.
+            for name in [header::CACHE_CONTROL, header::AUTHORIZATION] {
+                errand.client_headers.remove(&name);
+                errand.forward.headers.remove(&name);
+            }
             let (nobody, _) = oneshot::channel();
             errand.lead(flight, nobody);
         }
@@ -457,7 +499,7 @@ impl Life {
             service: Arc::clone(&self.service),
             key: Arc::clone(&self.key),
             forward: Forward::of(&self.shared, &self.service, &self.request)
-                .to_store(&self.service.settings.key),
+                .storable(&self.service.settings.key),
             client_headers: self.request.headers.clone(),
             stored,
             part,

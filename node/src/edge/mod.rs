@@ -31,13 +31,14 @@ mod settings;
 mod stream;
 mod verdict;
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc, time::Duration};
 
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     door::{ClientRequest, ClientResponse, Handler},
     fills::Fills,
+    forward::Vias,
     journal::Journal,
 };
 pub use self::{
@@ -70,6 +71,8 @@ pub struct EdgeParts {
 
 struct Shared {
     node: String,
+    /// This node's member of `Via` in responses, by the version the client spoke.
+    via: Vias,
     /// How this process marks requests that passed it (RFC 8586); unlike the name, no other node has it.
     loop_mark: String,
     store: Store,
@@ -79,6 +82,18 @@ struct Shared {
     journal: Journal,
     purge_guard: PurgeGuard,
     tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Shared {
+    /// Runs a fill, which outlives the request that caused it but not the node.
+    fn spawn(&self, fill: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            // A fill that is dropped aborts its body and frees its followers.
+            let _ = stop.run_until_cancelled_owned(fill).await;
+        });
+    }
 }
 
 impl Edge {
@@ -86,6 +101,7 @@ impl Edge {
     pub fn new(parts: EdgeParts) -> Self {
         let loop_mark = format!("{:016x}.starling", rand::random::<u64>());
         Self(Arc::new(Shared {
+            via: Vias::of(&parts.node),
             node: parts.node,
             loop_mark,
             store: parts.store,
@@ -95,6 +111,7 @@ impl Edge {
             journal: Journal::new(parts.access_log),
             purge_guard: parts.purge_guard,
             tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
         }))
     }
 
@@ -113,15 +130,20 @@ impl Edge {
         &self.0.services
     }
 
-    /// Waits until the fills under way have ended. To be called when no request comes any more.
-    pub async fn drain(&self) {
+    /// Gives the fills under way `limit` to end, and ends those that have not. To be called when no request
+    /// comes any more.
+    pub async fn drain(&self, limit: Duration) {
         self.0.tasks.close();
-        self.0.tasks.wait().await;
+        if tokio::time::timeout(limit, self.0.tasks.wait()).await.is_err() {
+            tracing::warn!(fills = self.0.tasks.len(), "fills were cut off at the end");
+            self.0.stop.cancel();
+            self.0.tasks.wait().await;
+        }
     }
 }
 
 impl Handler for Edge {
-    async fn handle(&self, request: ClientRequest) -> ClientResponse {
-        life::live(Arc::clone(&self.0), request).await
+    fn handle(&self, request: ClientRequest) -> impl Future<Output = ClientResponse> + Send {
+        life::live(Arc::clone(&self.0), request)
     }
 }

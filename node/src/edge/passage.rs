@@ -18,7 +18,7 @@ use super::{
     answers::Answer,
     door::RequestBody,
     errand,
-    forward::Forward,
+    forward::{self, Forward},
     life::Life,
     verdict::{Outcome, Verdict},
 };
@@ -46,7 +46,11 @@ pub async fn pass(
 ) -> Passed {
     let mut verdict = Verdict::new(Outcome::Pass);
     verdict.fwd = Some(reason);
-    let forward = Forward::of(&life.shared, &life.service, &life.request);
+    let mut forward = Forward::of(&life.shared, &life.service, &life.request);
+    if stored.is_some() {
+        // What it tells is told of the stored object, which stands for this target.
+        forward.path_and_query = key::keyed_target(&forward.path_and_query, &life.service.settings.key);
+    }
     let interim = Some(life.request.interim.clone());
     let request = match body {
         Some(body) => forward.request_with(body, life.request.body_bytes, interim),
@@ -75,6 +79,7 @@ pub async fn pass(
     }
     invalidate(life, response.status, &response).await;
     if life.request.method == Method::POST
+        && is_keyed_whole(life)
         && let Ok(head) =
             storing::post_stores_for_get(&fetched, &life.request.authority, &life.service.settings.policy)
     {
@@ -91,11 +96,18 @@ pub async fn pass(
             coding: Coding::Identity,
         });
         life.shared.store.commit(&object).await;
-        life.shared.tasks.spawn(errand::pump(response.body, writer));
+        life.shared.spawn(errand::pump(response.body, writer));
         verdict.stored = true;
         return Passed::Stored(object, verdict);
     }
     Passed::Through(Box::new(response), verdict)
+}
+
+/// Whether the key says all that the origin was told: an answer to more is not for who asks for less.
+fn is_keyed_whole(life: &Life) -> bool {
+    let target = &life.request.path_and_query;
+    key::keyed_target(target, &life.service.settings.key) == key::origin_target(target)
+        && !forward::overrides_method(&life.request.headers)
 }
 
 /// RFC 9111 section 4.3.5: a HEAD tells whether the stored GET still holds.
@@ -120,6 +132,7 @@ async fn update_by_head(
         Ok(head) => {
             life.shared.store.freshen(object, head, stamp).await;
         }
+        Err(reason) if reason.is_of_request() => {}
         Err(_) => life.shared.store.remove(object).await,
     }
 }

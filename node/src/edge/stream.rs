@@ -12,20 +12,50 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use http::{HeaderValue, StatusCode, header};
 use starling_proto::cache::range::ContentRange;
 
-use super::{Shared, door::BodyError, errand, forward::Forward, service::Service};
-use crate::store::{BodyReader, Object, ReadError};
+use super::{
+    Shared,
+    door::{BodyError, ClientHead},
+    errand,
+    forward::Forward,
+    life::Life,
+    service::Service,
+};
+use crate::{
+    origin::{FetchError, Response},
+    store::{BodyReader, Object, ReadError},
+};
 
 /// How many gaps one response may fill.
 const REFILLS_MAX: u32 = 16;
 
 /// How missing bytes can be asked for again.
 pub struct Refill {
-    /// The edge.
-    pub shared: Arc<Shared>,
-    /// Whose origins are asked.
-    pub service: Arc<Service>,
-    /// The request, unconditional and whole.
-    pub forward: Forward,
+    shared: Arc<Shared>,
+    service: Arc<Service>,
+    request: Arc<ClientHead>,
+}
+
+impl Refill {
+    /// For the object that a request asks for.
+    pub fn of(life: &Life) -> Self {
+        Self {
+            shared: Arc::clone(&life.shared),
+            service: Arc::clone(&life.service),
+            request: Arc::clone(&life.request),
+        }
+    }
+
+    /// Asks for a range of what is still the same representation.
+    async fn ask(&self, range: &Range<u64>, etag: &HeaderValue) -> Result<Response, FetchError> {
+        let forward = Forward::of(&self.shared, &self.service, &self.request);
+        let mut forward = forward.storable(&self.service.settings.key);
+        let range = format!("bytes={}-{}", range.start, range.end - 1);
+        forward
+            .headers
+            .insert(header::RANGE, HeaderValue::from_str(&range).expect("digits are a valid value"));
+        forward.headers.insert(header::IF_RANGE, etag.clone());
+        self.service.pool.fetch(forward.request(None)).await
+    }
 }
 
 /// Reads a range of a body, and fills what is missing.
@@ -78,18 +108,15 @@ impl FillingReader {
         let (Some(etag), Some(total)) = (self.object.head.strong_etag(), self.object.body.total()) else {
             return Err(failed("without a strong validator and a length it cannot be resumed"));
         };
-        let Some(writer) = self.object.body.writer(at..self.end.min(total)) else {
+        // Up to the end of a slice, so that many small ranges leave few gaps.
+        let slice = self.refill.shared.store.slice_bytes();
+        let until = self.end.min(total).max((at + 1).next_multiple_of(slice)).min(total);
+        let Some(writer) = self.object.body.writer(at..until) else {
             // Somebody else has begun to fill it.
             return Ok(());
         };
         let asked = writer.range();
-        let mut forward = self.refill.forward.clone();
-        let range = format!("bytes={}-{}", asked.start, asked.end - 1);
-        forward
-            .headers
-            .insert(header::RANGE, HeaderValue::from_str(&range).expect("digits are a valid value"));
-        forward.headers.insert(header::IF_RANGE, etag.clone());
-        let response = match self.refill.service.pool.fetch(forward.request(None)).await {
+        let response = match self.refill.ask(&asked, etag).await {
             Ok(response) => response,
             Err(error) => {
                 writer.abort("refill-failed");
@@ -104,7 +131,7 @@ impl FillingReader {
             writer.abort("refill-changed");
             return Err(failed("the origin has another representation now"));
         }
-        self.refill.shared.tasks.spawn(errand::pump(response.body, writer));
+        self.refill.shared.spawn(errand::pump(response.body, writer));
         Ok(())
     }
 }

@@ -30,7 +30,7 @@ const BACKLOG: i32 = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The kernel asks for more to send when less than half of this is unsent. It bounds what a slow client
 /// holds in the kernel, and makes its progress visible while it drains a large buffer.
-const UNSENT_BYTES_MAX: u32 = 128 << 10;
+const UNSENT_BYTES_MAX: u32 = 512 << 10;
 
 /// One bound address.
 pub(super) struct Listener {

@@ -32,6 +32,7 @@ mod respond;
 pub mod settings;
 mod target;
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 mod tests;
 mod timer;
 pub mod tls;

@@ -71,6 +71,7 @@ impl Gate {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 mod tests {
     use super::*;
     use tokio::task::yield_now;

@@ -109,13 +109,23 @@ impl Store {
     /// The variants of `key`, if memory has them. No IO, no waiting; hard-purged ones are left out.
     pub fn lookup_memory(&self, key: &Key) -> Option<Arc<Variants>> {
         let counters = &self.0.tiers.counters;
-        let found = self.0.tiers.memory.head(key).and_then(|variants| self.unpurged(variants));
+        let found = self.peek(key);
         if found.is_some() {
             counters.memory_hits.add(1)
         } else {
             counters.memory_misses.add(1)
         }
         found
+    }
+
+    /// The same without being counted, for who has looked before.
+    pub fn peek(&self, key: &Key) -> Option<Arc<Variants>> {
+        self.0.tiers.memory.head(key).and_then(|variants| self.unpurged(variants))
+    }
+
+    /// The length of a body slice: what is read, checked and evicted as one.
+    pub fn slice_bytes(&self) -> u64 {
+        u64::from(self.0.tiers.settings.slice_bytes)
     }
 
     /// The variants of `key`, from memory or disk. What comes from disk is in memory afterwards.
@@ -169,11 +179,21 @@ impl Store {
         }
     }
 
-    /// Gives a stored representation a newer head, after a 304: the body stays where it is.
-    pub async fn freshen(&self, old: &Arc<Object>, head: StoredHead, stamp: Stamp) -> Arc<Object> {
+    /// Gives a stored representation a newer head, after a 304: the body stays where it is. None when it was
+    /// removed or replaced meanwhile: the 304 spoke of something that is no more.
+    pub async fn freshen(&self, old: &Arc<Object>, head: StoredHead, stamp: Stamp) -> Option<Arc<Object>> {
+        let is_of_this_body = |other: &Arc<Object>| other.body.id() == old.body.id() && !other.is_dropped();
+        let is_there = || {
+            let variants = self.0.tiers.memory.peek_head(&old.key);
+            variants.is_some_and(|variants| variants.objects.iter().any(is_of_this_body))
+        };
+        // Another 304 may have given the same body its newer head already.
+        if old.is_dropped() && !is_there() {
+            return None;
+        }
         let fresh = Arc::new(old.freshened(head, stamp));
         self.commit(&fresh).await;
-        fresh
+        Some(fresh)
     }
 
     /// Forgets an object, in memory and on disk, before it returns. Readers of its body read on.

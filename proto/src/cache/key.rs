@@ -8,7 +8,7 @@
 //! What is sent to the origin is [`origin_target`], which is normalised the same way: an origin that does
 //! tell `%61` from `a` sees only the form that the key saw.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write};
 
 use http::{HeaderMap, HeaderName, header::COOKIE};
 use percent_encoding::percent_decode_str;
@@ -254,10 +254,8 @@ fn push_part(text: &mut String, kind: char, value: &[u8]) {
         Ok(value) if !value.contains('\\') => Cow::Borrowed(value),
         _ => Cow::Owned(value.escape_ascii().to_string()),
     };
-    text.push(kind);
-    text.push_str(&value.len().to_string());
-    text.push(':');
-    text.push_str(&value);
+    // Writing into a string cannot fail.
+    let _ = write!(text, "{kind}{}:{value}", value.len());
 }
 
 #[cfg(test)]

@@ -80,6 +80,11 @@ pub enum NoStoreReason {
 }
 
 impl NoStoreReason {
+    /// Whether the reason lies in this one request: another client's answer may well be stored.
+    pub fn is_of_request(self) -> bool {
+        matches!(self, Self::RequestNoStore | Self::Authorization)
+    }
+
     /// The reason as `Cache-Status`, log and metrics say it.
     pub fn as_str(self) -> &'static str {
         match self {

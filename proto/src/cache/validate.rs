@@ -61,7 +61,11 @@ pub fn freshens(stored: &StoredHead, headers_304: &HeaderMap) -> bool {
 /// Whether a response to `HEAD` describes what is stored (RFC 9111 section 4.3.5). If so, [`freshen`] may take
 /// it in place of a 304; if not, the stored response is stale.
 pub fn head_agrees(stored: &StoredHead, head_response_headers: &HeaderMap) -> bool {
-    let same = |name: &HeaderName| stored.headers.get(name) == head_response_headers.get(name);
+    // Validators that were received must match (RFC 9111 section 4.3.5); a HEAD may leave them out.
+    let same = |name: &HeaderName| {
+        let received = head_response_headers.get(name);
+        received.is_none() || received == stored.headers.get(name)
+    };
     let lengths = (stored.headers.get(CONTENT_LENGTH), head_response_headers.get(CONTENT_LENGTH));
     let same_length = !matches!(lengths, (Some(old), Some(new)) if old != new);
     same(&ETAG) && same(&LAST_MODIFIED) && same_length

@@ -125,6 +125,20 @@ impl Extents {
         Some(at - fill.at)
     }
 
+    /// How many separate pieces of `range` are neither here nor coming.
+    pub fn gaps(&self, range: Range<u64>) -> usize {
+        let end = range.end.min(self.total.unwrap_or(u64::MAX));
+        let mut ours: Vec<Range<u64>> = self.slices.iter().map(|slice| slice.start..slice.end()).collect();
+        ours.extend(self.fills.iter().map(|fill| fill.sealed..fill.until));
+        ours.sort_by_key(|piece| piece.start);
+        let (mut at, mut gaps) = (range.start, 0);
+        for piece in ours.into_iter().filter(|piece| piece.end > range.start && piece.start < end) {
+            gaps += usize::from(piece.start > at);
+            at = at.max(piece.end);
+        }
+        gaps + usize::from(at < end)
+    }
+
     pub fn is_whole(&self) -> bool {
         self.total.is_some_and(|total| self.has(0..total))
     }

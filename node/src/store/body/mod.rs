@@ -10,7 +10,7 @@ mod writer;
 
 use std::{
     ops::Range,
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
 };
 
 use bytes::Bytes;
@@ -35,18 +35,21 @@ struct Shared {
     /// Unique on this node, across restarts: names its slices in memory and on disk.
     id: u64,
     tiers: Weak<Tiers>,
-    state: Mutex<State>,
-}
-
-enum State {
-    Whole(Bytes),
-    Extents(Box<Extents>),
+    /// The whole body, when it is small and complete: read without a lock by every hit.
+    whole: OnceLock<Bytes>,
+    /// Else its extents; gone once `whole` is set.
+    extents: Mutex<Option<Box<Extents>>>,
 }
 
 impl Body {
     /// A body that is one piece of memory.
     pub(super) fn whole(id: u64, bytes: Bytes, tiers: &Arc<Tiers>) -> Self {
-        Self::new(id, State::Whole(bytes), tiers)
+        Self(Arc::new(Shared {
+            id,
+            tiers: Arc::downgrade(tiers),
+            whole: OnceLock::from(bytes),
+            extents: Mutex::default(),
+        }))
     }
 
     /// A body that is about to arrive, and who brings it.
@@ -64,35 +67,32 @@ impl Body {
 
     /// A body in extents.
     pub(super) fn sparse(id: u64, extents: Extents, tiers: &Arc<Tiers>) -> Self {
-        Self::new(id, State::Extents(Box::new(extents)), tiers)
-    }
-
-    fn new(id: u64, state: State, tiers: &Arc<Tiers>) -> Self {
-        Self(Arc::new(Shared { id, tiers: Arc::downgrade(tiers), state: Mutex::new(state) }))
+        Self(Arc::new(Shared {
+            id,
+            tiers: Arc::downgrade(tiers),
+            whole: OnceLock::new(),
+            extents: Mutex::new(Some(Box::new(extents))),
+        }))
     }
 
     /// The length of the whole body, when it is known.
     pub fn total(&self) -> Option<u64> {
-        match &*self.0.state.lock() {
-            State::Whole(bytes) => Some(bytes.len() as u64),
-            State::Extents(extents) => extents.total,
-        }
+        self.on(|bytes| Some(bytes.len() as u64), |extents| extents.total)
     }
 
     /// Whether every byte is here.
     pub fn is_whole(&self) -> bool {
-        match &*self.0.state.lock() {
-            State::Whole(_) => true,
-            State::Extents(extents) => extents.is_whole() && !extents.is_arriving(),
-        }
+        self.on(|_| true, |extents| extents.is_whole() && !extents.is_arriving())
     }
 
     /// The whole body, where it is small and at hand.
     pub fn inline(&self) -> Option<Bytes> {
-        match &*self.0.state.lock() {
-            State::Whole(bytes) => Some(bytes.clone()),
-            State::Extents(_) => None,
-        }
+        self.0.whole.get().cloned()
+    }
+
+    /// How many separate pieces of `range` are neither here nor coming.
+    pub fn gaps(&self, range: Range<u64>) -> usize {
+        self.with_extents(|extents| extents.gaps(range)).unwrap_or_default()
     }
 
     /// How many bytes must still arrive before the one at `at` does; None when nobody is bringing it.
@@ -102,10 +102,7 @@ impl Body {
 
     /// Whether all of `range` is here; what lies past the end of the body is not asked for.
     pub fn has(&self, range: Range<u64>) -> bool {
-        match &*self.0.state.lock() {
-            State::Whole(_) => true,
-            State::Extents(extents) => extents.has(range),
-        }
+        self.on(|_| true, |extents| extents.has(range))
     }
 
     /// Reads `range`, following whoever brings it; an end of `u64::MAX` means the end of the body, wherever
@@ -148,11 +145,13 @@ impl Body {
     /// Turns a small body that is complete into one piece of memory, and forgets how it came.
     /// Answers whether it did.
     pub(super) fn settle(&self) -> bool {
-        let mut state = self.0.state.lock();
-        let State::Extents(extents) = &mut *state else { return false };
-        let Some(bytes) = extents.as_one_piece() else { return false };
-        extents.changed.notify_waiters();
-        *state = State::Whole(bytes);
+        let mut extents = self.0.extents.lock();
+        let Some(bytes) = extents.as_ref().and_then(|extents| extents.as_one_piece()) else { return false };
+        // Whoever finds no extents behind the lock finds the whole.
+        self.0.whole.get_or_init(|| bytes);
+        if let Some(extents) = extents.take() {
+            extents.changed.notify_waiters();
+        }
         true
     }
 
@@ -179,32 +178,35 @@ impl Body {
 
     /// The memory it takes beside its slices of the memory tier.
     pub(super) fn weight(&self) -> u64 {
-        let state = match &*self.0.state.lock() {
-            // A shared handle, once cloned, has a count of its own.
-            State::Whole(bytes) => bytes.len() as u64 + 2 * ALLOCATION as u64,
-            State::Extents(extents) => extents.weight(),
-        };
-        state + (size_of::<Shared>() + ALLOCATION) as u64
+        // A shared handle, once cloned, has a count of its own.
+        let bytes = |bytes: &Bytes| bytes.len() as u64 + 2 * ALLOCATION as u64;
+        self.on(bytes, |extents| extents.weight()) + (size_of::<Shared>() + ALLOCATION) as u64
+    }
+
+    /// Asks the one state or the other.
+    fn on<T>(&self, whole: impl FnOnce(&Bytes) -> T, sparse: impl FnOnce(&mut Extents) -> T) -> T {
+        if let Some(bytes) = self.0.whole.get() {
+            return whole(bytes);
+        }
+        match self.0.extents.lock().as_deref_mut() {
+            Some(extents) => sparse(extents),
+            None => whole(self.0.whole.get().expect("extents go only when the whole is set")),
+        }
     }
 
     fn with_extents<T>(&self, act: impl FnOnce(&mut Extents) -> T) -> Option<T> {
-        match &mut *self.0.state.lock() {
-            State::Whole(_) => None,
-            State::Extents(extents) => Some(act(extents)),
-        }
+        self.on(|_| None, |extents| Some(act(extents)))
     }
 
     fn look(&self, position: u64, end: u64, born: u64) -> Look {
-        match &*self.0.state.lock() {
-            State::Whole(bytes) => {
-                let end = end.min(bytes.len() as u64);
-                if position >= end {
-                    return Look::End;
-                }
-                Look::Bytes(bytes.slice(position as usize..end as usize))
+        let whole = |bytes: &Bytes| {
+            let end = end.min(bytes.len() as u64);
+            if position >= end {
+                return Look::End;
             }
-            State::Extents(extents) => extents.look(position, end, born),
-        }
+            Look::Bytes(bytes.slice(position as usize..end as usize))
+        };
+        self.on(whole, |extents| extents.look(position, end, born))
     }
 }
 

@@ -58,7 +58,7 @@ async fn a_freshened_head_is_what_is_found_before_and_after_a_restart() {
     let store = open(dir.path()).await;
     for (text, len) in [("small", 1_000), ("large", 50_000)] {
         let old = put(&store, text, &content(3, len)).await;
-        store.freshen(&old, head(NOW + 9), store.stamp()).await;
+        store.freshen(&old, head(NOW + 9), store.stamp()).await.expect("it is still there");
         let found = find(&store, text).await.expect("is stored");
         assert_eq!(found.head.response_ms, NOW + 9);
         assert_eq!(read_all(&found).await.expect("reads"), content(3, len));
