@@ -322,8 +322,10 @@ impl Node {
     pub async fn exited(&mut self) -> ExitStatus {
         let mut running = self.running.take().expect("the node runs");
         let status = timeout(PATIENCE, running.child.wait()).await;
+        // Before its output, which goes on for as long as the process does.
+        let status = status.expect("the node did not end").expect("a child can be waited for");
         let _ = running.stdout.await;
-        status.expect("the node did not end").expect("a child can be waited for")
+        status
     }
 
     /// Starts the node again on the same data; it is stopped first if it runs.

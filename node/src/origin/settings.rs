@@ -71,7 +71,7 @@ impl Default for PoolSettings {
     fn default() -> Self {
         Self {
             origins: Vec::new(),
-            connect_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(60),
             body_idle_timeout: Duration::from_secs(60),
             keep_alive: Duration::from_secs(50),

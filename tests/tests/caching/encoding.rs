@@ -122,7 +122,7 @@ fn names_accept_encoding(response: &Response) -> bool {
     response.joined("vary").split(',').any(|name| name.trim().eq_ignore_ascii_case("accept-encoding"))
 }
 
-async fn decoded(response: &Response) -> String {
+pub async fn decoded(response: &Response) -> String {
     let bytes = match response.header("content-encoding") {
         Some("gzip") => {
             let mut decoder = GzipDecoder::new(Vec::new());
