@@ -146,7 +146,8 @@ async fn nobody_follows_a_streaming_fill_that_began_before_a_purge() {
         gate.open();
     };
     let (first, ()) = tokio::join!(get(&node, "/a"), purge_under_way);
-    assert_eq!(first.text(), "old-old-old");
+    // A response that had begun ends whole; one whose head had not arrived yet is asked for again.
+    assert!(["old-old-old", "new"].contains(&first.text().as_str()), "{}", first.text());
     let last = get(&node, "/a").await;
     assert_eq!(last.text(), "new", "the old fill ended last, and must not replace the newer object");
 }

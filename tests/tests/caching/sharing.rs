@@ -167,18 +167,8 @@ fn translated(request: &Received) -> Reply {
     }
 }
 
-/// Asks for both languages at once and opens the gate when both are under way: what they got.
-async fn both_languages(node: &Node, gate: &Gate) -> (Response, Response) {
-    let de = async {
-        gate.reached(1).await;
-        let opens = async {
-            under_way(node, 2).await;
-            gate.open();
-        };
-        tokio::join!(get_with(node, "/v", &[("accept-language", "de")]), opens).0
-    };
-    tokio::join!(get_with(node, "/v", &[("accept-language", "en")]), de)
-}
+const EN: (&str, &str) = ("accept-language", "en");
+const DE: (&str, &str) = ("accept-language", "de");
 
 async fn two_stale_variants() -> (TestOrigin, Node) {
     let (origin, node) = site(translated).await;
@@ -196,7 +186,12 @@ async fn two_variants_are_validated_at_once_each_by_its_own_etag() {
     let gate = Gate::new();
     let closed = gate.clone();
     origin.answer(move |request| translated(request).head_waits_at(&closed));
-    let (en, de) = both_languages(&node, &gate).await;
+    let opens = async {
+        gate.reached(2).await;
+        gate.open();
+    };
+    let (en, de) = (get_with(&node, "/v", &[EN]), get_with(&node, "/v", &[DE]));
+    let (en, de, ()) = tokio::join!(en, de, opens);
     assert_eq!((en.status, en.text().as_str()), (200, "en"), "{}", en.cache_status());
     assert_eq!((de.status, de.text().as_str()), (200, "de"), "{}", de.cache_status());
     let questions: Vec<_> = origin.requests().split_off(2);
@@ -217,7 +212,13 @@ async fn one_variants_failure_is_not_the_others() {
         Some("en") => Reply::cacheable("x").header("content-length", "many").head_waits_at(&closed),
         _ => translated(request),
     });
-    let (en, de) = both_languages(&node, &gate).await;
+    let de_meanwhile = async {
+        gate.reached(1).await;
+        let de = get_with(&node, "/v", &[DE]).await;
+        gate.open();
+        de
+    };
+    let (en, de) = tokio::join!(get_with(&node, "/v", &[EN]), de_meanwhile);
     assert!((500..600).contains(&en.status), "{}", en.status);
     assert_eq!((de.status, de.text().as_str()), (200, "de"), "{}", de.cache_status());
 
@@ -225,9 +226,9 @@ async fn one_variants_failure_is_not_the_others() {
         Some("en") => Reply::drop_connection(),
         _ => translated(request),
     });
-    let en = get_with(&node, "/v", &[("accept-language", "en")]).await;
+    let en = get_with(&node, "/v", &[EN]).await;
     assert!((500..600).contains(&en.status), "{}", en.status);
-    let de = get_with(&node, "/v", &[("accept-language", "de")]).await.expect_status(200);
+    let de = get_with(&node, "/v", &[DE]).await.expect_status(200);
     assert_eq!(de.text(), "de", "{}", de.cache_status());
 }
 

@@ -248,6 +248,8 @@ impl<T: Transport> Connection<T> {
     /// Answers one request.
     async fn exchange<H: Handler>(&mut self, head: Head, handler: &H) -> After {
         self.served += 1;
+        // The head is here: how long its answer takes is the edge's affair.
+        self.timer.clear();
         if let Err(refusal) = self.check(&head) {
             self.refuse(refusal, head.method == Method::HEAD).await;
             return After::Linger;

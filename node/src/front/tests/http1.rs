@@ -187,6 +187,24 @@ async fn a_client_that_does_not_read_is_cut() {
     assert_eq!(front.counters.timeout_write.get(), 1);
 }
 
+/// The deadline of a head that came in two pieces once stayed on, and cut the answer when the origin was slow.
+#[tokio::test]
+async fn the_deadline_of_a_head_ends_with_the_head() {
+    let head_timeout = Duration::from_millis(200);
+    let front = run(Limits { head_timeout, ..limits() }).await;
+    let mut stream = front.connect().await;
+    stream.write_all(b"GET /wait HTTP/1.1\r\n").await.unwrap();
+    while front.counters.bytes_in.get() == 0 {
+        tokio::task::yield_now().await;
+    }
+    stream.write_all(format!("{HOST}\r\n").as_bytes()).await.unwrap();
+    front.seen.waiting.notified().await;
+    tokio::time::sleep(head_timeout * 2).await;
+    assert_eq!(front.seen.cancelled.load(std::sync::atomic::Ordering::SeqCst), 0);
+    front.seen.answer.notify_one();
+    assert!(read_until(&mut stream, "waited").await.ends_with("waited"));
+}
+
 #[tokio::test]
 async fn a_client_that_resets_its_connection_is_not_worked_for() {
     let front = run(limits()).await;
