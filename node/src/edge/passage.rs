@@ -7,11 +7,14 @@
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
-use starling_proto::cache::{
-    encoding::Coding,
-    invalidate, key,
-    storing::{self, Fetched},
-    validate,
+use starling_proto::{
+    cache::{
+        encoding::Coding,
+        invalidate, key,
+        storing::{self, Fetched},
+        validate,
+    },
+    purge::{Mode, Purged, Selector, Stamp},
 };
 
 use super::{
@@ -24,7 +27,7 @@ use super::{
 };
 use crate::{
     origin::Response,
-    store::{NewObject, Object},
+    store::{NewObject, Object, PurgeRequest},
 };
 
 /// How a passage ended.
@@ -78,6 +81,7 @@ pub async fn pass(
         return Passed::Through(Box::new(response), verdict);
     }
     invalidate(life, response.status, &response).await;
+    invalidate_groups(life, &response).await;
     if life.request.method == Method::POST
         && is_keyed_whole(life)
         && let Ok(head) =
@@ -111,12 +115,7 @@ fn is_keyed_whole(life: &Life) -> bool {
 }
 
 /// RFC 9111 section 4.3.5: a HEAD tells whether the stored GET still holds.
-async fn update_by_head(
-    life: &Life,
-    object: &Arc<Object>,
-    fetched: &Fetched<'_>,
-    stamp: starling_proto::purge::Stamp,
-) {
+async fn update_by_head(life: &Life, object: &Arc<Object>, fetched: &Fetched<'_>, stamp: Stamp) {
     if fetched.status != StatusCode::OK {
         return;
     }
@@ -125,7 +124,7 @@ async fn update_by_head(
         return;
     }
     // A HEAD proves nothing about a body that was purged; only a fetch brings it back.
-    if life.shared.store.purged(object) != starling_proto::purge::Purged::No {
+    if life.shared.store.purged(object) != Purged::No {
         return;
     }
     match validate::freshen(&object.head, fetched, &life.service.settings.policy) {
@@ -134,6 +133,23 @@ async fn update_by_head(
         }
         Err(reason) if reason.is_of_request() => {}
         Err(_) => life.shared.store.remove(object).await,
+    }
+}
+
+/// RFC 9875 section 3: an answer to an unsafe method may invalidate whole groups. That is a purge by tag, and
+/// it is written down as one.
+async fn invalidate_groups(life: &Life, response: &Response) {
+    let groups = invalidate::groups(&life.request.method, response.status, &response.headers);
+    if groups.is_empty() {
+        return;
+    }
+    let order = PurgeRequest {
+        service: life.service.settings.name.clone(),
+        selectors: groups.into_iter().map(Selector::Tag).collect(),
+        mode: Mode::Hard,
+    };
+    if let Err(error) = life.shared.store.purge(order, life.shared.clock.now_ms()).await {
+        tracing::error!(%error, url = %life.key.url, "groups that the origin invalidated were not");
     }
 }
 

@@ -67,6 +67,24 @@ async fn a_purge_of_a_url_takes_all_its_variants() {
     }
 }
 
+/// RFC 9875: the answer to an unsafe method names the groups that it made old.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_invalidates_its_own_groups() {
+    let (_origin, node) = site(|request| match (request.method.as_str(), request.path()) {
+        ("POST", _) => Reply::new(204).header("cache-group-invalidation", "\"hats\""),
+        (_, "/hat") => Reply::cacheable("hat").header("cache-groups", "\"hats\", \"all\""),
+        _ => Reply::cacheable("shoe").header("cache-groups", "\"all\""),
+    })
+    .await;
+    for target in ["/hat", "/shoe"] {
+        get(&node, target).await;
+        assert!(get(&node, target).await.is_hit(), "{target}");
+    }
+    node.send(Request::new("POST", "/stock").host(HOST)).await.expect_status(204);
+    assert!(!get(&node, "/hat").await.is_hit());
+    assert!(get(&node, "/shoe").await.is_hit());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purge_answers_with_its_place_in_the_log() {
     let (_origin, node) = tagged().await;
