@@ -82,6 +82,11 @@ struct FlightGuard {
 }
 
 impl FlightGuard {
+    fn of(errand: &Errand, flight: &Arc<Flight>) -> Self {
+        let (shared, key) = (Arc::clone(&errand.shared), Arc::clone(&errand.key));
+        Self { shared, key, flight: Arc::clone(flight), landed: false }
+    }
+
     fn land(&mut self, landing: Landing) {
         self.landed = true;
         self.shared.fills.land(self.key.key, &self.flight, landing);
@@ -101,12 +106,7 @@ impl Errand {
     /// not be shared goes to `leader`.
     pub fn lead(self, flight: Arc<Flight>, leader: oneshot::Sender<(Box<Response>, NoStoreReason)>) {
         let shared = Arc::clone(&self.shared);
-        let mut guard = FlightGuard {
-            shared: Arc::clone(&shared),
-            key: Arc::clone(&self.key),
-            flight: Arc::clone(&flight),
-            landed: false,
-        };
+        let mut guard = FlightGuard::of(&self, &flight);
         shared.spawn(async move {
             match self.bring(&flight).await {
                 Brought::Shared(landing) => guard.land(landing),
@@ -123,12 +123,7 @@ impl Errand {
     /// Does the errand for one request, which nobody waits for but it.
     pub async fn alone(self) -> Brought {
         let flight = self.shared.fills.alone(self.key.key);
-        let guard = FlightGuard {
-            shared: Arc::clone(&self.shared),
-            key: Arc::clone(&self.key),
-            flight: Arc::clone(&flight),
-            landed: false,
-        };
+        let guard = FlightGuard::of(&self, &flight);
         let brought = self.bring(&flight).await;
         drop(guard);
         if let Brought::Through(_, reason) = &brought {
