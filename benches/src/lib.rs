@@ -1,4 +1,5 @@
-//! The parts of `side-by-side`, which holds a node against nginx and Varnish on one machine.
+//! The parts of `side-by-side`, which holds a node against nginx and Varnish on one machine, and of `mesh-sim`,
+//! which simulates many nodes.
 //!
 //! | module | what it does |
 //! | --- | --- |
@@ -11,12 +12,14 @@
 //! | [`wrk`] | runs the load generator and reads what it says |
 //! | [`rounds`] | the order of measuring, and medians |
 //! | [`report`] | tables and JSON |
+//! | [`mesh`] | a simulated mesh, phase by phase |
 //!
 //! Everything is on loopback; what is started here is ended here, also when this process is interrupted.
 
 pub mod client;
 pub mod fill;
 pub mod machine;
+pub mod mesh;
 pub mod origin;
 pub mod process;
 pub mod report;

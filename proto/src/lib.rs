@@ -8,12 +8,26 @@
 //! | --- | --- |
 //! | [`cache`] | RFC 9111 and its kin: may it be stored, may it be reused, what must be asked |
 //! | [`purge`] | entries, versions, stamps and the purge table |
+//! | [`heat`] | what is asked for most, in fixed memory |
+//! | [`members`] | who is in the mesh, who is alive, how loaded they are |
+//! | [`ring`] | which node owns an object, and whom to ask next |
+//! | [`sim`] | a mesh in one thread of one process: thousands of nodes, faults, a seed |
+//! | [`ticket`] | who may join a mesh |
+//! | [`wire`] | what nodes say to each other, and how it is written |
 
 pub mod cache;
+pub mod heat;
 mod key;
+pub mod members;
+mod node;
 pub mod purge;
+pub mod ring;
+pub mod sim;
+pub mod ticket;
+pub mod wire;
 
 pub use key::Key;
+pub use node::{NodeId, NodeIdError};
 
 /// Milliseconds since the Unix epoch, as read by the caller's clock.
 pub type UnixMs = u64;

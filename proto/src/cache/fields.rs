@@ -58,6 +58,11 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether the field is one of the fixed hop-by-hop fields.
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name)
+}
+
 /// Removes what an origin says to us alone: `Surrogate-Control` and the tags.
 ///
 /// Called on every response on its way to a client. `CDN-Cache-Control` and `Cache-Groups` stay, since

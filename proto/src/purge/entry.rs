@@ -22,6 +22,38 @@ pub struct Entry {
     pub mode: Mode,
 }
 
+impl Entry {
+    /// How it is told to people: `log/epoch/index`.
+    pub fn id(&self) -> String {
+        format!("{}/{:016x}/{}", self.region, self.version.epoch, self.version.index)
+    }
+
+    /// The length of the texts in it, in bytes.
+    pub fn text_bytes(&self) -> usize {
+        let text = |selector: &Selector| match selector {
+            Selector::Url(text) | Selector::Tag(text) | Selector::Host(text) | Selector::Prefix(text) => {
+                text.len()
+            }
+            Selector::Service => 0,
+        };
+        self.service.len() + self.selectors.iter().map(text).sum::<usize>()
+    }
+}
+
+/// Entries of one log that follow each other, on their way to a node that has not applied them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// The log.
+    pub region: Region,
+    /// Who has applied the log up to here may step to `after` at once: what lies between names nothing that may
+    /// still be used.
+    pub since: u64,
+    /// The place the entries follow.
+    pub after: Version,
+    /// In their order, without a gap.
+    pub entries: Vec<Entry>,
+}
+
 /// Whether purged bytes may still be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Mode {

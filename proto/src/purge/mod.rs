@@ -9,6 +9,6 @@ mod entry;
 mod table;
 mod versions;
 
-pub use entry::{Entry, Mode, Selector};
+pub use entry::{Batch, Entry, Mode, Selector};
 pub use table::{ApplyError, PurgeTable, Purged, Subject};
 pub use versions::{Region, Stamp, Version, Versions};

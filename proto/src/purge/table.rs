@@ -154,6 +154,18 @@ impl PurgeTable {
         Ok(())
     }
 
+    /// Moves a region's log on to `version` without entries: those before it name nothing that may still be used.
+    /// Another epoch starts the region anew; a step back in the same one is an error.
+    pub fn skip(&mut self, region: &Region, version: Version) -> Result<(), ApplyError> {
+        let applied = self.applied.get(region).filter(|at| at.epoch == version.epoch);
+        if applied.is_some_and(|at| at.index > version.index) {
+            return Err(ApplyError::Old { region: region.clone(), got: version.index });
+        }
+        self.applied.set(region.clone(), version);
+        self.seq += 1;
+        Ok(())
+    }
+
     /// Puts back an entry that was applied before a restart, in any order; `applied` is not moved.
     pub fn restore(&mut self, entry: &Entry) {
         self.mark(entry);

@@ -64,6 +64,29 @@ impl Versions {
         self.0.insert(region, version);
     }
 
+    /// Forgets a region; answers where it stood.
+    pub fn take(&mut self, region: &Region) -> Option<Version> {
+        self.0.remove(region)
+    }
+
+    /// How many regions are known.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether everything that `other` has applied is applied here, as far as that can be told: a log in another
+    /// epoch, or one that is not known here, is not.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.iter().all(|(region, there)| {
+            self.get(region).is_some_and(|here| here.epoch == there.epoch && here.index >= there.index)
+        })
+    }
+
     /// All regions in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&Region, Version)> {
         self.0.iter().map(|(region, version)| (region, *version))
@@ -81,6 +104,12 @@ mod tests {
         versions.set(Region::new("us"), Version { epoch: 1, index: 9 });
         versions.set(Region::new("eu"), Version { epoch: 1, index: 2 });
         versions.set(Region::new("eu"), Version { epoch: 2, index: 0 });
+        let mut behind = Versions::default();
+        assert!(versions.covers(&behind) && !behind.covers(&versions));
+        behind.set(Region::new("eu"), Version { epoch: 1, index: 7 });
+        assert!(!versions.covers(&behind), "another epoch cannot be compared");
+        behind.set(Region::new("eu"), Version { epoch: 2, index: 0 });
+        assert!(versions.covers(&behind));
         let all: Vec<_> = versions.iter().map(|(region, at)| (region.as_str(), at.epoch, at.index)).collect();
         assert_eq!(all, [("eu", 2, 0), ("us", 1, 9)]);
     }
