@@ -69,6 +69,7 @@ fn decisions(criterion: &mut Criterion) {
             response_ms: T0,
             status: StatusCode::OK,
             headers: &response,
+            initial_age_ms: None,
         };
         let stored = admit(&fetched, &policy).expect("such a head is stored");
         criterion.bench_function(&format!("admit/{name}"), |bencher| {

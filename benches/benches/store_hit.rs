@@ -15,6 +15,7 @@ use starling_proto::{
         encoding::Coding,
         storing::{Fetched, StoredHead, admit},
     },
+    ring::Hop,
 };
 
 /// 2026-01-01 00:00:00 GMT.
@@ -41,6 +42,7 @@ fn head() -> StoredHead {
         response_ms: T0,
         status: StatusCode::OK,
         headers: &headers,
+        initial_age_ms: None,
     };
     admit(&fetched, &Policy::default()).expect("such a head is stored")
 }
@@ -57,6 +59,8 @@ async fn put(store: &Store, text: &str, body: &Bytes) -> Arc<Object> {
         from: 0,
         until: None,
         coding: Coding::Identity,
+        fed_by: Hop::Origin,
+        transient: false,
     });
     store.commit(&object).await;
     writer.push(body.clone()).await.expect("takes the body");

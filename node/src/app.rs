@@ -1,31 +1,49 @@
 //! The one file that knows every room: it builds them bottom-up, owns their tasks, and drains them top-down.
 //!
 //! ```text
-//! build:  store → services (origin) → edge → front, admin → announce
-//! drain:  not ready → front (finish what is under way) → edge (finish fills) → store → admin → logs
+//! build:  store → listeners → identity → link → gossip → edge → front, admin
+//! drain:  not ready → gossip (leave the ring) → front (finish what is under way) → edge (finish fills, and what
+//!         peers asked) → link → store → admin → logs
 //! ```
 
 mod commands;
 mod exposition;
+mod mesh;
 mod report;
+mod spread;
+#[cfg(test)]
+mod tests;
+mod vitals;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::Context;
+use http::HeaderMap;
+use starling_proto::{Key, cache::key::primary_key};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
+    task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{commands::Commands, report::Reporter};
+use self::{
+    commands::Commands,
+    mesh::{Mesh, SayLocal},
+    report::{MeshReporter, Reporter},
+    vitals::Vitals,
+};
 use crate::{
     access_log::AccessLog,
-    admin::{Admin, AdminState, ServiceView},
+    admin::{Admin, AdminState, ServiceView, TargetUrl},
     clock::Clock,
     config::Config,
-    edge::{Edge, EdgeParts, PurgeGuard, ServiceSettings, Services},
-    front::{Certificates, Front},
+    edge::{self, Edge, EdgeParts, MeshParts, PurgeGuard, ServiceSettings, Services},
+    front::{Certificates, Drained, Front},
     metrics::Metrics,
     store::Store,
     tokens::{Scope, Tokens},
@@ -39,141 +57,248 @@ const COMMANDS_MAX: usize = 64;
 /// On SIGHUP certificates are loaded again and the access log is opened anew. An error is returned only
 /// when the node cannot start; what was opened by then is closed.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let clock = Clock::start();
-    let access_log = AccessLog::open(&config.log.access)?;
-    let store = Store::open(config.store.clone(), clock.now_ms()).await?;
-    let node = build(config, clock, access_log, store.clone()).await;
-    match node {
-        Ok(node) => node.serve().await,
-        Err(error) => {
-            store.close().await;
-            Err(error)
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be listened for")?;
+    let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be listened for")?;
+
+    let node = Running::start(config).await?;
+    announce(node.addresses());
+    println!("ready");
+    tracing::info!("ready");
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => node.reload().await,
         }
     }
+    node.stop().await;
+    tracing::info!("stopped");
+    Ok(())
 }
 
-/// All rooms of a node, wired and listening.
-struct Node {
+/// Where a node listens, with the ports that the system chose.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// Cleartext, for clients.
+    pub http: Vec<SocketAddr>,
+    /// TLS, for clients.
+    pub https: Vec<SocketAddr>,
+    /// For operators.
+    pub admin: Vec<SocketAddr>,
+    /// For other nodes; none when it stands alone.
+    pub mesh: Option<SocketAddr>,
+}
+
+/// A node at work. There may be several in one process: none has anything that is not its own.
+///
+/// It is to be ended by [`stop`](Self::stop); dropped, it goes on for as long as its runtime.
+pub struct Running {
+    addresses: Addresses,
     store: Store,
     edge: Edge,
-    front: Front,
+    mesh: Option<Mesh>,
     certificates: Certificates,
-    admin: Admin,
-    admin_state: AdminState,
-    commands: Commands,
     access_log: AccessLog,
     draining: watch::Sender<bool>,
     drain_timeout: Duration,
+    front: JoinHandle<Drained>,
+    stop_front: CancellationToken,
+    admin: JoinHandle<()>,
+    stop_admin: CancellationToken,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
-async fn build(config: Config, clock: Clock, access_log: AccessLog, store: Store) -> anyhow::Result<Node> {
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let drain_timeout = config.front.limits.drain_timeout;
-    let views: Vec<ServiceView> = config.services.iter().map(view).collect();
-    let services = Services::build(config.services)?;
-    for service in services.iter() {
-        service.pool.spawn_health_checks(&tasks, stop.child_token());
+impl Running {
+    /// Starts a node: when this returns it listens, answers, and is on its way into the mesh. On an error what
+    /// was opened is closed.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let clock = Clock::start();
+        let access_log = AccessLog::open(&config.log.access)?;
+        let store = Store::open(config.store.clone(), clock.now_ms()).await?;
+        let node = Self::build(config, clock, access_log, store.clone()).await;
+        if node.is_err() {
+            store.close().await;
+        }
+        node
     }
-    let edge = Edge::new(EdgeParts {
-        node: config.node.name.clone(),
-        store: store.clone(),
-        services,
-        clock,
-        access_log: access_log.clone(),
-        purge_guard: guard(Tokens::new(config.admin.tokens.clone())),
-    });
-    let front = Front::bind(config.front.clone())?;
-    let admin = Admin::bind(config.admin)?;
-    announce(&config.front, &front.addresses(), &admin.addresses());
 
-    let (draining, is_draining) = watch::channel(false);
-    let reporter = Reporter {
-        identity: config.node,
-        clock,
-        store: store.clone(),
-        store_limits: (config.store.memory_bytes_max, config.store.disk_bytes_max),
-        edge: edge.clone(),
-        draining: is_draining,
-    };
-    let mut metrics = Metrics::new();
-    exposition::register(&mut metrics, &edge, &store, front.counters(), access_log.clone());
-    let (command_sender, command_receiver) = mpsc::channel(COMMANDS_MAX);
-    let commands = Commands {
-        receiver: command_receiver,
-        node: reporter.identity.name.clone(),
-        region: reporter.identity.region.clone(),
-        clock,
-        store: store.clone(),
-        edge: edge.clone(),
-        draining: draining.clone(),
-    };
-    let admin_state = AdminState {
-        commands: command_sender,
-        status: Arc::new(move || reporter.report()),
-        services: watch::channel(Arc::new(views)).1,
-        metrics: Arc::new(metrics),
-    };
-    let certificates = front.certificates();
-    Ok(Node {
-        store,
-        edge,
-        front,
-        certificates,
-        admin,
-        admin_state,
-        commands,
-        access_log,
-        draining,
-        drain_timeout,
-        tasks,
-        stop,
-    })
-}
+    async fn build(
+        config: Config,
+        clock: Clock,
+        access_log: AccessLog,
+        store: Store,
+    ) -> anyhow::Result<Self> {
+        let drain_timeout = config.front.limits.drain_timeout;
+        let views: Vec<ServiceView> = config.services.iter().map(view).collect();
+        let services = Services::build(config.services)?;
+        let listeners_http = config.front.http.len();
+        let front = Front::bind(config.front)?;
+        let admin = Admin::bind(config.admin.clone())?;
 
-impl Node {
-    async fn serve(self) -> anyhow::Result<()> {
-        let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be listened for")?;
-        let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be listened for")?;
-
-        let stop_front = CancellationToken::new();
-        let stop_admin = CancellationToken::new();
-        let front = self.tasks.spawn(self.front.run(self.edge.clone(), stop_front.clone()));
-        let admin = self.tasks.spawn(self.admin.run(self.admin_state, stop_admin.clone()));
-        self.tasks.spawn(self.commands.run(self.stop.child_token()));
-        println!("ready");
-        tracing::info!("ready");
-
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hangup.recv() => reload(&self.certificates, &self.access_log).await,
+        let identity = mesh::identity(&config.node, config.mesh.as_ref())?;
+        let vitals: Arc<OnceLock<Vitals>> = Arc::default();
+        let local: SayLocal = Arc::new({
+            let vitals = Arc::clone(&vitals);
+            // Before the edge is there the node says that it is not ready.
+            move || vitals.get().map(Vitals::local).unwrap_or_default()
+        });
+        // The last step that can fail: all that is begun below has somebody who ends it.
+        let mut mesh = match &config.mesh {
+            Some(settings) => {
+                let incarnation = mesh::incarnation(&config.node, clock.now_ms())?;
+                Some(Mesh::join(settings, &identity, &store, incarnation, &local).await?)
             }
+            None => None,
+        };
+
+        let parts_of_mesh = mesh.as_ref().zip(config.mesh.as_ref()).map(|(mesh, settings)| MeshParts {
+            view: mesh.gossip.view(),
+            peers: Arc::new(mesh.link.clone()),
+            settings: edge::MeshSettings { shard_bytes: settings.shard_bytes, ..Default::default() },
+        });
+        let edge = Edge::new(EdgeParts {
+            node: config.node.name.clone(),
+            store: store.clone(),
+            services,
+            clock,
+            access_log: access_log.clone(),
+            purge_guard: guard(Tokens::new(config.admin.tokens)),
+            mesh: parts_of_mesh,
+        });
+        let (draining, is_draining) = watch::channel(false);
+        let signs = Vitals {
+            edge: edge.clone(),
+            store: store.clone(),
+            memory_bytes_max: config.store.memory_bytes_max,
+            draining: is_draining.clone(),
+            sampled: Default::default(),
+        };
+        // It was empty until now, and nobody else fills it.
+        let _ = vitals.set(signs);
+        if let Some(mesh) = &mut mesh {
+            mesh.serve(&edge);
         }
 
+        let reporter = Reporter {
+            identity: config.node,
+            clock,
+            store: store.clone(),
+            store_limits: (config.store.memory_bytes_max, config.store.disk_bytes_max),
+            edge: edge.clone(),
+            draining: is_draining,
+            mesh: mesh.as_ref().zip(config.mesh.as_ref()).map(|(mesh, settings)| MeshReporter {
+                address: mesh.addresses.mesh,
+                is_open: settings.is_open(),
+                view: mesh.gossip.view(),
+            }),
+        };
+        let mut metrics = Metrics::new();
+        exposition::register(&mut metrics, &edge, &store, front.counters(), access_log.clone());
+        if let Some(mesh) = &mesh {
+            exposition::register_mesh(&mut metrics, &edge, &mesh.link, &mesh.gossip);
+        }
+        let (command_sender, command_receiver) = mpsc::channel(COMMANDS_MAX);
+        let commands = Commands {
+            receiver: command_receiver,
+            node: reporter.identity.name.clone(),
+            clock,
+            store: store.clone(),
+            spread: mesh.as_ref().map(|mesh| mesh.spread.clone()),
+            edge: edge.clone(),
+            draining: draining.clone(),
+        };
+        let view = mesh.as_ref().map(|mesh| mesh.gossip.view());
+        let admin_state = AdminState {
+            commands: command_sender,
+            status: Arc::new(move || reporter.report()),
+            services: watch::channel(Arc::new(views)).1,
+            view: Arc::new(move || match &view {
+                Some(view) => Arc::clone(&view.borrow()),
+                None => mesh::alone(&identity, local(), clock.now_ms()),
+            }),
+            key_of: Arc::new({
+                let edge = edge.clone();
+                move |url| key_of(&edge, url)
+            }),
+            clock,
+            metrics: Arc::new(metrics),
+        };
+
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        for service in edge.services().iter() {
+            service.pool.spawn_health_checks(&tasks, stop.child_token());
+        }
+        let all = front.addresses();
+        let (http, https) = all.split_at(listeners_http.min(all.len()));
+        let addresses = Addresses {
+            http: http.to_vec(),
+            https: https.to_vec(),
+            admin: admin.addresses(),
+            mesh: mesh.as_ref().map(|mesh| mesh.listen),
+        };
+        let certificates = front.certificates();
+        let (stop_front, stop_admin) = (CancellationToken::new(), CancellationToken::new());
+        tasks.spawn(commands.run(stop.child_token()));
+        Ok(Self {
+            addresses,
+            front: tasks.spawn(front.run(edge.clone(), stop_front.clone())),
+            admin: tasks.spawn(admin.run(admin_state, stop_admin.clone())),
+            store,
+            edge,
+            mesh,
+            certificates,
+            access_log,
+            draining,
+            drain_timeout,
+            stop_front,
+            stop_admin,
+            tasks,
+            stop,
+        })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Loads the certificates again and opens the access log anew.
+    pub async fn reload(&self) {
+        reload(&self.certificates, &self.access_log).await;
+    }
+
+    /// Drains the node and ends it: what is under way is finished within the drain timeout, and nothing of it
+    /// is left when this returns.
+    pub async fn stop(self) {
         tracing::info!("draining");
         self.draining.send_replace(true);
-        stop_front.cancel();
-        match front.await {
+        if let Some(mesh) = &self.mesh {
+            mesh.leave().await;
+        }
+        self.stop_front.cancel();
+        match self.front.await {
             Ok(drained) => tracing::info!(?drained, "clients are gone"),
             Err(error) => tracing::error!(%error, "the front was lost"),
         }
         self.stop.cancel();
+        if let Some(mesh) = &self.mesh {
+            mesh.refuse();
+        }
         self.edge.drain(self.drain_timeout).await;
+        if let Some(mesh) = self.mesh {
+            mesh.close().await;
+        }
         self.store.close().await;
-        stop_admin.cancel();
+        self.stop_admin.cancel();
         // The admin API only tells of the node: what it lost cannot matter any more.
-        let _ = admin.await;
+        let _ = self.admin.await;
         self.tasks.close();
         self.tasks.wait().await;
         let access_log = self.access_log;
         // A log that cannot be flushed has said so itself.
         let _ = tokio::task::spawn_blocking(move || access_log.close()).await;
-        tracing::info!("stopped");
-        Ok(())
     }
 }
 
@@ -192,14 +317,28 @@ async fn reload(certificates: &Certificates, access_log: &AccessLog) {
 
 /// One line for each listener on standard output, so that whoever started the node on port 0 learns where
 /// it listens.
-fn announce(settings: &crate::front::Settings, front: &[SocketAddr], admin: &[SocketAddr]) {
-    let (http, https) = front.split_at(settings.http.len().min(front.len()));
-    for (kind, addresses) in [("http", http), ("https", https), ("admin", admin)] {
+fn announce(addresses: &Addresses) {
+    let mesh: Vec<SocketAddr> = addresses.mesh.into_iter().collect();
+    let all = [
+        ("http", &addresses.http),
+        ("https", &addresses.https),
+        ("admin", &addresses.admin),
+        ("mesh", &mesh),
+    ];
+    for (kind, addresses) in all {
         for address in addresses {
             println!("listening {kind}={address}");
             tracing::info!(%address, "listening for {kind}");
         }
     }
+}
+
+/// The key under which a GET without any fields is stored.
+fn key_of(edge: &Edge, url: &TargetUrl) -> Option<Key> {
+    let service = edge.services().for_authority(&url.authority)?;
+    let rules = &service.settings.key;
+    let (scheme, target) = (&url.scheme, &url.path_and_query);
+    Some(primary_key(&service.name, scheme, &url.authority, target, &HeaderMap::new(), rules).key)
 }
 
 fn view(service: &ServiceSettings) -> ServiceView {

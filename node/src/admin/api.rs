@@ -129,6 +129,29 @@ pub struct StatusReport {
     pub store: StoreStatus,
     /// The origins of all services.
     pub origins: Vec<OriginStatus>,
+    /// Its place in the mesh; absent when it stands alone.
+    pub mesh: Option<MeshStatus>,
+}
+
+/// A node's place in the mesh.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct MeshStatus {
+    /// The node's id.
+    pub id: String,
+    /// Where it listens for other nodes.
+    pub address: String,
+    /// Whether it lets in whoever reaches it, on this machine; else who shows a ticket of its cluster.
+    pub open: bool,
+    /// Nodes that are alive, itself included.
+    pub alive: usize,
+    /// Nodes that are suspected.
+    pub suspect: usize,
+    /// Nodes that are dead and not yet forgotten.
+    pub dead: usize,
+    /// Nodes that left and are not yet forgotten.
+    pub left: usize,
+    /// Nodes in the ring of its PoP.
+    pub ring_nodes: usize,
 }
 
 /// Requests since the start.

@@ -6,6 +6,7 @@
 
 mod api;
 mod guard;
+mod mesh;
 mod purge;
 mod routes;
 #[cfg(test)]
@@ -24,7 +25,9 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use starling_proto::{
+    Key,
     cache::key::KeyRules,
+    members::View,
     purge::{Mode, Selector},
 };
 use tokio::{
@@ -35,11 +38,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use api::{
-    ApiError, Applied, CacheStatus, ErrorBody, OriginStatus, PurgeBody, PurgeReceipt, ServiceStatus,
-    StatusReport, StoreStatus, Wait, WarmBody, WarmResult,
+    ApiError, Applied, CacheStatus, ErrorBody, MeshStatus, OriginStatus, PurgeBody, PurgeReceipt,
+    ServiceStatus, StatusReport, StoreStatus, Wait, WarmBody, WarmResult,
 };
+pub use mesh::{PeerState, PeerStatus, PeersReport, RingNode, RingReport};
 
-use crate::{metrics::Metrics, tokens::Token};
+use crate::{clock::Clock, metrics::Metrics, tokens::Token};
 
 /// What an operator may set.
 #[derive(Clone, Debug)]
@@ -65,7 +69,7 @@ pub enum Command {
     /// Fetch URLs as a client would.
     Warm {
         /// What to fetch.
-        urls: Vec<WarmUrl>,
+        urls: Vec<TargetUrl>,
         /// One result for each URL, in order.
         reply: oneshot::Sender<Result<Vec<WarmResult>, CommandError>>,
     },
@@ -93,9 +97,9 @@ pub struct PurgeRequest {
     pub timeout: Duration,
 }
 
-/// A URL to fetch.
+/// A URL that was checked: to fetch, or to find in the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WarmUrl {
+pub struct TargetUrl {
     /// As it was asked for.
     pub url: String,
     /// `http` or `https`.
@@ -130,6 +134,9 @@ pub struct ServiceView {
     pub key: KeyRules,
 }
 
+/// Finds the key of a URL's object.
+pub type KeyOf = Arc<dyn Fn(&TargetUrl) -> Option<Key> + Send + Sync>;
+
 /// How the API reaches the rest of the node.
 #[derive(Clone)]
 pub struct AdminState {
@@ -139,6 +146,12 @@ pub struct AdminState {
     pub status: Arc<dyn Fn() -> StatusReport + Send + Sync>,
     /// The services of now.
     pub services: watch::Receiver<Arc<Vec<ServiceView>>>,
+    /// The mesh as the node sees it now; a node that stands alone sees itself.
+    pub view: Arc<dyn Fn() -> Arc<View> + Send + Sync>,
+    /// The key under which a plain GET of a URL is stored; none when no service has its host.
+    pub key_of: KeyOf,
+    /// The node's clock.
+    pub clock: Clock,
     /// What `/metrics` tells.
     pub metrics: Arc<Metrics>,
 }

@@ -9,7 +9,7 @@ use starling_proto::{
     purge::{Mode, Selector},
 };
 
-use super::{ApiError, PurgeBody, PurgeRequest, ServiceView, WarmUrl};
+use super::{ApiError, PurgeBody, PurgeRequest, ServiceView, TargetUrl};
 
 /// Selectors in one purge; more are sent as several purges.
 const SELECTORS_MAX: usize = 1000;
@@ -122,11 +122,11 @@ fn names(services: &[ServiceView]) -> String {
     format!("the services are {}", names.join(", "))
 }
 
-/// A URL to warm.
-pub(super) fn warm_url(url: &str) -> Result<WarmUrl, String> {
+/// A URL to warm, or to find in the ring.
+pub(super) fn target_url(url: &str) -> Result<TargetUrl, String> {
     let scheme = if url.starts_with("https://") { "https" } else { "http" };
     let (authority, path_and_query) = split(url)?;
-    Ok(WarmUrl {
+    Ok(TargetUrl {
         url: url.to_owned(),
         scheme: scheme.to_owned(),
         authority: authority.to_ascii_lowercase(),

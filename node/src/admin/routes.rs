@@ -5,17 +5,17 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     body::{Body, to_bytes},
-    extract::State,
+    extract::{Query, State, rejection::QueryRejection},
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use tokio::sync::oneshot;
 
 use super::{
     AdminState, ApiError, Command, CommandError, PurgeBody, ServiceStatus, Settings, StatusReport, WarmBody,
-    guard::Guard, purge,
+    guard::Guard, mesh, purge,
 };
 use crate::{metrics, tokens::Scope};
 
@@ -32,13 +32,15 @@ const WARM_URLS_MAX: usize = 1000;
 const WARM_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Path, method and handler of everything but the fallback; the test of `openapi.json` reads this list.
-pub(super) const ROUTES: [(&str, &str); 11] = [
+pub(super) const ROUTES: [(&str, &str); 13] = [
     ("get", "/"),
     ("get", "/healthz"),
     ("get", "/readyz"),
     ("get", "/metrics"),
     ("get", "/v1/openapi.json"),
     ("get", "/v1/status"),
+    ("get", "/v1/peers"),
+    ("get", "/v1/ring"),
     ("get", "/v1/services"),
     ("post", "/v1/purge"),
     ("post", "/v1/warm"),
@@ -65,6 +67,8 @@ pub(super) fn router(state: AdminState, settings: &Settings) -> Router {
             "/metrics" => get(metrics_text),
             "/v1/openapi.json" => get(openapi),
             "/v1/status" => get(status),
+            "/v1/peers" => get(peers),
+            "/v1/ring" => get(ring),
             "/v1/services" => get(services),
             "/v1/purge" => post(purge_objects),
             "/v1/warm" => post(warm),
@@ -124,6 +128,45 @@ async fn status(State(room): State<Room>, headers: HeaderMap) -> Answer {
     Ok(Json(report).into_response())
 }
 
+async fn peers(State(room): State<Room>, headers: HeaderMap) -> Answer {
+    room.guard.check(&headers, Scope::Read)?.demand_all()?;
+    let view = (room.state.view)();
+    Ok(Json(mesh::peers(&view, room.state.clock.now_ms())).into_response())
+}
+
+/// What `/v1/ring` may be asked about.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RingQuery {
+    key: Option<String>,
+    url: Option<String>,
+}
+
+async fn ring(
+    State(room): State<Room>,
+    headers: HeaderMap,
+    query: Result<Query<RingQuery>, QueryRejection>,
+) -> Answer {
+    room.guard.check(&headers, Scope::Read)?.demand_all()?;
+    let Query(query) =
+        query.map_err(|error| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "query", error.body_text()))?;
+    let key = match (query.key, query.url) {
+        (None, None) => None,
+        (Some(key), None) => Some(mesh::key(&key).ok_or_else(|| {
+            ApiError::field("key", format!("found {key:?}, but a key is 32 hexadecimal digits"))
+        })?),
+        (None, Some(url)) => {
+            let target = purge::target_url(&url).map_err(|why| ApiError::field("url", why))?;
+            let key = (room.state.key_of)(&target);
+            Some(key.ok_or_else(|| {
+                ApiError::field("url", format!("no service has the host of {:?}", target.authority))
+            })?)
+        }
+        (Some(_), Some(_)) => return Err(ApiError::field("url", "give `key` or `url`, not both")),
+    };
+    Ok(Json(mesh::ring(&(room.state.view)(), key)).into_response())
+}
+
 async fn services(State(room): State<Room>, headers: HeaderMap) -> Answer {
     let permit = room.guard.check(&headers, Scope::Read)?;
     let services = Arc::clone(&room.state.services.borrow());
@@ -161,7 +204,7 @@ async fn warm(State(room): State<Room>, request: Request<Body>) -> Answer {
         .iter()
         .enumerate()
         .map(|(number, url)| {
-            purge::warm_url(url).map_err(|why| ApiError::field(format!("urls[{number}]"), why))
+            purge::target_url(url).map_err(|why| ApiError::field(format!("urls[{number}]"), why))
         })
         .collect::<Result<_, _>>()?;
     let results = room.ask(WARM_TIMEOUT, |reply| Command::Warm { urls, reply }).await?;

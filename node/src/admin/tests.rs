@@ -9,6 +9,14 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use starling_proto::{
+    NodeId,
+    members::{Addresses, Health, Load, Member, Profile, Status},
+    purge::{Region, Version, Versions},
+    ring::Ring,
+    ticket::{Claim, Ticket},
+};
+
 use super::{
     routes::{OPENAPI, ROUTES},
     *,
@@ -36,6 +44,52 @@ fn token(name: &str, scope: Scope, services: Option<&str>) -> Token {
     Token { name: name.to_owned(), hash, scopes: vec![scope], services: services.map(|s| vec![s.to_owned()]) }
 }
 
+/// Two nodes in London, this one and a suspect, and a node elsewhere that said good-bye.
+fn view() -> View {
+    let id = |number| NodeId::from_bytes([number; 32]);
+    let member = |number, name: &str, (region, pop): (&str, &str), status| {
+        let claim = Claim {
+            node: id(number),
+            name: name.to_owned(),
+            region: region.to_owned(),
+            pop: pop.to_owned(),
+            may_shield: true,
+            expires_ms: u64::MAX,
+        };
+        let at = |port| SocketAddr::from(([127, 0, 0, number], port));
+        let mut versions = Versions::default();
+        versions.set(Region::new("eu:lon-1"), Version { epoch: 10, index: 3 });
+        let member = Member {
+            profile: Profile {
+                ticket: Ticket::open(claim).unwrap(),
+                incarnation: 1,
+                addresses: Addresses { mesh: at(7000), link_quic: at(7001) },
+                weight: 100,
+            },
+            status,
+            passed_over: status != Status::Alive,
+            heard_ms: 0,
+            load: Load { requests_per_s: 7, ..Load::default() },
+            health: Health::default(),
+            versions,
+            rtt_us: Some(150),
+        };
+        (id(number), member)
+    };
+    View {
+        me: id(1),
+        members: [
+            member(1, "lon-1", ("eu", "lon"), Status::Alive),
+            member(2, "ams-1", ("eu", "ams"), Status::Left),
+            member(3, "lon-2", ("eu", "lon"), Status::Suspect),
+        ]
+        .into(),
+        ring: Arc::new(Ring::new(&[(id(1), 100), (id(3), 100)])),
+        previous: None,
+        hot: Arc::default(),
+    }
+}
+
 impl Node {
     async fn start(tokens: Vec<Token>) -> Self {
         let listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
@@ -54,7 +108,16 @@ impl Node {
             draining: *shown.lock(),
             ..StatusReport::default()
         };
-        let state = AdminState { commands, status: Arc::new(status), services, metrics: Arc::default() };
+        let view = Arc::new(view());
+        let state = AdminState {
+            commands,
+            status: Arc::new(status),
+            services,
+            view: Arc::new(move || Arc::clone(&view)),
+            key_of: Arc::new(|url| (url.authority == "shop.example").then(|| Key::of(&url.path_and_query))),
+            clock: Clock::start(),
+            metrics: Arc::default(),
+        };
         let stop = CancellationToken::new();
         let purges = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&purges);
@@ -248,16 +311,89 @@ async fn the_document_describes_every_route_and_no_other() {
     node.stop().await;
 }
 
+#[tokio::test]
+async fn peers_are_told_as_the_view_has_them_the_own_pop_first() {
+    let node = Node::start(vec![]).await;
+    let (status, answer) = node.send("GET", "/v1/peers", &[], "").await;
+    assert_eq!((status, &answer["node"]), (StatusCode::OK, &json!("lon-1")), "{answer}");
+    let names: Vec<_> = answer["peers"].as_array().unwrap().iter().map(|peer| &peer["node"]).collect();
+    assert_eq!(names, ["lon-1", "lon-2", "ams-1"]);
+    let [me, suspect, left] = [0, 1, 2].map(|at| &answer["peers"][at]);
+    assert_eq!((&me["self"], &me["heard_ms_ago"], &me["in_ring"]), (&json!(true), &json!(0), &json!(true)));
+    assert_eq!((&suspect["status"], &suspect["passed_over"]), (&json!("suspect"), &json!(true)));
+    assert_eq!((&suspect["address"], &suspect["in_ring"]), (&json!("127.0.0.3:7000"), &json!(true)));
+    assert_eq!(suspect["load"]["requests_per_s"], 7);
+    assert_eq!(suspect["versions"], json!({"eu:lon-1": "000000000000000a/3"}));
+    assert!(suspect["heard_ms_ago"].as_u64().unwrap() > 0, "{suspect}");
+    assert_eq!((&left["status"], &left["in_ring"]), (&json!("left"), &json!(false)));
+    assert_eq!(left["load"], Value::Null, "the load of other PoPs is not known");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn the_ring_names_who_owns_a_key_and_the_same_for_its_url() {
+    let node = Node::start(vec![]).await;
+    let (status, answer) = node.send("GET", "/v1/ring", &[], "").await;
+    assert_eq!((status, &answer["pop"], &answer["previous"]), (StatusCode::OK, &json!("lon"), &json!(false)));
+    let share: u64 =
+        answer["nodes"].as_array().unwrap().iter().map(|n| n["share_permille"].as_u64().unwrap()).sum();
+    assert!((998..=1002).contains(&share), "{answer}");
+    assert!(answer.get("owner").is_none(), "nothing was asked about: {answer}");
+
+    let key = Key::of("/a?b=1");
+    let (_, by_key) = node.send("GET", &format!("/v1/ring?key={key}"), &[], "").await;
+    let (_, by_url) = node.send("GET", "/v1/ring?url=https%3A%2F%2Fshop.example%2Fa%3Fb%3D1", &[], "").await;
+    assert_eq!(by_key, by_url);
+    let owner = view().ring.replicas(&key, 1)[0];
+    assert_eq!(by_key["owner"], if owner == view().me { "lon-1" } else { "lon-2" });
+    assert_eq!(by_key["key"], key.to_string());
+    assert_eq!(by_key["replicas"].as_array().unwrap().len(), 2, "{by_key}");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_question_about_the_ring_says_what_is_wrong() {
+    let node = Node::start(vec![]).await;
+    for (query, field) in [
+        ("key=0123", json!("key")),
+        ("key=%2B1234567890123456789012345678901", json!("key")),
+        ("url=ftp%3A%2F%2Fshop.example%2F", json!("url")),
+        ("url=other.example%2F", json!("url")),
+        ("key=00112233445566778899aabbccddeeff&url=shop.example%2F", json!("url")),
+        ("kye=00112233445566778899aabbccddeeff", Value::Null),
+    ] {
+        let (status, answer) = node.send("GET", &format!("/v1/ring?{query}"), &[], "").await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{query}: {answer}");
+        assert_eq!(answer["error"]["field"], field, "{query}: {answer}");
+    }
+    node.stop().await;
+}
+
 #[test]
 fn the_document_holds_the_fields_that_are_written() {
     let document: Value = serde_json::from_str(OPENAPI).unwrap();
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
-    let report = json!(StatusReport { origins: vec![OriginStatus::default()], ..StatusReport::default() });
+    let report = json!(StatusReport {
+        origins: vec![OriginStatus::default()],
+        mesh: Some(MeshStatus::default()),
+        ..StatusReport::default()
+    });
     let schema = &document["components"]["schemas"]["Status"]["properties"];
     assert_eq!(keys(schema), keys(&report));
     assert_eq!(keys(&schema["store"]["properties"]), keys(&report["store"]));
     assert_eq!(keys(&schema["cache"]["properties"]), keys(&report["cache"]));
     assert_eq!(keys(&schema["origins"]["items"]["properties"]), keys(&report["origins"][0]));
+    assert_eq!(keys(&schema["mesh"]["properties"]), keys(&report["mesh"]));
+    let properties = |name: &str| &document["components"]["schemas"][name]["properties"];
+    let peers = json!(super::mesh::peers(&view(), 0));
+    assert_eq!(keys(properties("Peers")), keys(&peers));
+    assert_eq!(keys(properties("Peer")), keys(&peers["peers"][0]));
+    for part in ["load", "health"] {
+        assert_eq!(keys(&properties("Peer")[part]["properties"]), keys(&peers["peers"][0][part]));
+    }
+    let ring = json!(super::mesh::ring(&view(), Some(Key::of("a"))));
+    assert_eq!(keys(properties("Ring")), keys(&ring));
+    assert_eq!(keys(&properties("Ring")["nodes"]["items"]["properties"]), keys(&ring["nodes"][0]));
 }
 
 #[tokio::test]

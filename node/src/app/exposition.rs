@@ -1,5 +1,7 @@
 //! What `/metrics` tells of each room.
 
+mod mesh;
+
 use std::sync::Arc;
 
 use prometheus_client::registry::Unit;
@@ -8,6 +10,8 @@ use crate::{
     access_log::AccessLog,
     edge::{Edge, LATENCY_BOUNDS_MS},
     front,
+    gossip::Gossip,
+    link::Link,
     metrics::{Exposition, Histogram, Metrics},
     origin::{LATENCY_BUCKETS_MS, OriginHealth, OriginStats},
     store::Store,
@@ -30,6 +34,18 @@ pub fn register(
         let (written, dropped) = access_log.counts();
         out.counter("access_log_lines", "Lines written to the access log.", None, written);
         out.counter("access_log_dropped", "Records dropped because the log was behind.", None, dropped);
+    });
+}
+
+/// Has the mesh read at every scrape.
+pub fn register_mesh(metrics: &mut Metrics, edge: &Edge, link: &Link, gossip: &Gossip) {
+    let (edge, link, gossip) = (edge.clone(), link.clone(), gossip.clone());
+    metrics.register(move |out| {
+        let view = Arc::clone(&gossip.view().borrow());
+        let counters = edge.counters();
+        mesh::ways(out, &counters.upward, &counters.peers);
+        mesh::gossip(out, &gossip.stats(), &view);
+        mesh::link(out, &link.stats(), &link.totals(), &view);
     });
 }
 

@@ -1,9 +1,12 @@
 //! The node's status, as `/v1/status` and `starling status` tell it.
 
+use std::{net::SocketAddr, sync::Arc};
+
+use starling_proto::members::{Status, View};
 use tokio::sync::watch;
 
 use crate::{
-    admin::{CacheStatus, OriginStatus, StatusReport, StoreStatus},
+    admin::{CacheStatus, MeshStatus, OriginStatus, StatusReport, StoreStatus},
     clock::Clock,
     config::NodeSettings,
     edge::Edge,
@@ -24,6 +27,35 @@ pub struct Reporter {
     pub edge: Edge,
     /// Whether the node is being emptied.
     pub draining: watch::Receiver<bool>,
+    /// Its part in a mesh.
+    pub mesh: Option<MeshReporter>,
+}
+
+/// What the status of the mesh is put together from.
+pub struct MeshReporter {
+    /// Where other nodes are told to come.
+    pub address: SocketAddr,
+    /// Whether it lets in whoever reaches it.
+    pub is_open: bool,
+    /// The mesh as the node sees it.
+    pub view: watch::Receiver<Arc<View>>,
+}
+
+impl MeshReporter {
+    fn report(&self) -> MeshStatus {
+        let view = Arc::clone(&self.view.borrow());
+        let count = |status| view.members.values().filter(|member| member.status == status).count();
+        MeshStatus {
+            id: view.me.to_string(),
+            address: self.address.to_string(),
+            open: self.is_open,
+            alive: count(Status::Alive),
+            suspect: count(Status::Suspect),
+            dead: count(Status::Dead),
+            left: count(Status::Left),
+            ring_nodes: view.ring.nodes().len(),
+        }
+    }
 }
 
 impl Reporter {
@@ -44,7 +76,7 @@ impl Reporter {
                 .iter()
                 .map(|(region, at)| (region.to_string(), format!("{:016x}/{}", at.epoch, at.index)))
                 .collect(),
-            // The only log there is is this node's own: it cannot miss a purge.
+            // No purge comes from elsewhere: the node cannot miss one.
             fence_valid: true,
             cache: self.cache(),
             store: StoreStatus {
@@ -59,6 +91,7 @@ impl Reporter {
                 purge_selectors: stats.purge_selectors,
             },
             origins: self.origins(),
+            mesh: self.mesh.as_ref().map(MeshReporter::report),
         }
     }
 
@@ -79,7 +112,7 @@ impl Reporter {
     }
 
     fn origins(&self) -> Vec<OriginStatus> {
-        let of_service = |service: &std::sync::Arc<crate::edge::Service>| {
+        let of_service = |service: &Arc<crate::edge::Service>| {
             let name = service.settings.name.clone();
             service.pool.health().into_iter().map(move |origin| OriginStatus {
                 service: name.clone(),

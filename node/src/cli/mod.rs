@@ -3,6 +3,7 @@
 //! Exit codes are a contract: 0 done, 1 failed, 2 usage, 3 timed out.
 
 mod client;
+mod cluster;
 mod node;
 mod show;
 #[cfg(test)]
@@ -13,7 +14,10 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::client::{Client, ClientError};
-pub use self::node::NodeOptions;
+pub use self::{
+    cluster::{AdmitOptions, ClusterCommand, Expiry, InitOptions},
+    node::NodeOptions,
+};
 use crate::{
     admin::{PurgeBody, Wait},
     config::{self, Sources, parse_duration},
@@ -40,8 +44,12 @@ pub enum Command {
     Node(Box<NodeOptions>),
     /// Purge cached objects, by URL, tag, host, prefix or all of a service
     Purge(PurgeOptions),
-    /// Show a node's state: store, hit ratio, origins
+    /// Show a node's state: store, hit ratio, origins, mesh
     Status(ClientOptions),
+    /// List the nodes of the mesh as a node sees them
+    Peers(ClientOptions),
+    /// Show the ring of a node's PoP, and who owns an object
+    Ring(RingOptions),
     /// List the services of a node
     Services(ClientOptions),
     /// Have a node fetch URLs, so that the first client finds them there
@@ -50,6 +58,12 @@ pub enum Command {
     Drain(ClientOptions),
     /// End a drain
     Undrain(ClientOptions),
+    /// Make the key of a cluster, and let nodes in
+    Cluster {
+        /// What to do.
+        #[command(subcommand)]
+        command: ClusterCommand,
+    },
     /// Work with configuration files
     Config {
         /// What to do with them.
@@ -134,6 +148,20 @@ pub enum WaitFor {
     Applied,
 }
 
+/// What to ask of the ring.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  starling ring\n  starling ring https://example.org/style.css\n  starling ring 00112233445566778899aabbccddeeff"
+)]
+pub struct RingOptions {
+    /// An object: its key (32 hexadecimal digits, as in Starling-Debug), or its URL
+    #[arg(value_name = "KEY|URL")]
+    pub object: Option<String>,
+    /// How to reach the node.
+    #[command(flatten)]
+    pub client: ClientOptions,
+}
+
 /// What to warm.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  starling warm https://example.org/ https://example.org/style.css")]
@@ -161,6 +189,7 @@ pub fn run(command: Command) -> ExitCode {
             Ok(DONE)
         }
         Command::Config { command: ConfigCommand::Check { file } } => Ok(check(&file)),
+        Command::Cluster { command } => return cluster::run(command),
         command => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -197,10 +226,15 @@ async fn ask(command: Command) -> Result<u8, ClientError> {
             Ok(if show::all_warm(&answer) { DONE } else { FAILED })
         }
         Command::Status(options) => tell(&options, "/v1/status", show::status).await,
+        Command::Peers(options) => tell(&options, "/v1/peers", show::peers).await,
+        Command::Ring(options) => {
+            let path = ring_path(options.object.as_deref());
+            tell(&options.client, &path, show::ring).await
+        }
         Command::Services(options) => tell(&options, "/v1/services", show::services).await,
         Command::Drain(options) => set_draining(&options, "/v1/drain", "draining").await,
         Command::Undrain(options) => set_draining(&options, "/v1/undrain", "ready for clients").await,
-        Command::Node(_) | Command::Config { .. } | Command::Version => {
+        Command::Node(_) | Command::Cluster { .. } | Command::Config { .. } | Command::Version => {
             unreachable!("these commands ask no node")
         }
     }
@@ -214,6 +248,19 @@ async fn tell(
     let answer = Client::new(options)?.get(path, WAY).await?;
     show::print(&answer, options.json, human);
     Ok(DONE)
+}
+
+/// What is not a key is taken for a URL: the node says what is wrong with it.
+fn ring_path(object: Option<&str>) -> String {
+    let is_key = |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match object {
+        None => "/v1/ring".to_owned(),
+        Some(key) if is_key(key) => format!("/v1/ring?key={key}"),
+        Some(url) => {
+            let url = percent_encoding::utf8_percent_encode(url, percent_encoding::NON_ALPHANUMERIC);
+            format!("/v1/ring?url={url}")
+        }
+    }
 }
 
 async fn set_draining(options: &ClientOptions, path: &str, state: &str) -> Result<u8, ClientError> {

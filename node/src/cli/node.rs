@@ -10,7 +10,7 @@ use crate::config::{Override, Sources};
 /// wherever it was made.
 #[derive(Args, Debug, Default)]
 #[command(
-    after_help = "Every key of the file can be set by --set SECTION.KEY=VALUE and by the environment, as\nSTARLING_SECTION_KEY ([node] goes without its name: STARLING_HTTP). Flags win over the environment,\nwhich wins over the file. [[services]], [[certificates]] and [[admin.tokens]] are set in a file.\n\nExamples:\n  starling node --origin https://example.com\n  starling node --origin http://a:8000 --origin http://b:8000 --http 0.0.0.0:80 --memory 2GiB\n  starling node --config /etc/starling.toml --set log.access=full\n  starling config check /etc/starling.toml"
+    after_help = "Every key of the file can be set by --set SECTION.KEY=VALUE and by the environment, as\nSTARLING_SECTION_KEY ([node] goes without its name: STARLING_HTTP). Flags win over the environment,\nwhich wins over the file. [[services]], [[certificates]] and [[admin.tokens]] are set in a file.\n\nExamples:\n  starling node --origin https://example.com\n  starling node --origin http://a:8000 --origin http://b:8000 --http 0.0.0.0:80 --memory 2GiB\n  starling node --origin http://a:8000 --name n2 --mesh 127.0.0.1:7002 --peer 127.0.0.1:7001\n  starling node --config /etc/starling.toml --set log.access=full\n  starling config check /etc/starling.toml"
 )]
 pub struct NodeOptions {
     /// The configuration file (TOML)
@@ -35,6 +35,21 @@ pub struct NodeOptions {
     /// Listen for the admin API [default: 127.0.0.1:9000]
     #[arg(long, value_name = "ADDR")]
     pub admin: Vec<String>,
+    /// Join a mesh: listen for other nodes here, on TCP and on UDP of the same number
+    #[arg(long, value_name = "ADDR")]
+    pub mesh: Option<String>,
+    /// A node of the mesh, by its --mesh address; any one will do; may be repeated
+    #[arg(long, value_name = "HOST:PORT")]
+    pub peer: Vec<String>,
+    /// The cluster's public key, from `starling cluster init`; without it a mesh is open, on loopback only
+    #[arg(long, value_name = "FILE")]
+    pub cluster_key_pub: Option<String>,
+    /// This node's ticket, from `starling cluster admit`
+    #[arg(long, value_name = "FILE")]
+    pub ticket: Option<String>,
+    /// Its share of the PoP's objects beside its neighbours' [default: 100]
+    #[arg(long, value_name = "N")]
+    pub weight: Option<String>,
     /// What this node is called [default: the host's name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -91,10 +106,15 @@ impl NodeOptions {
             ("node.http", "--http", &self.http),
             ("node.https", "--https", &self.https),
             ("node.admin", "--admin", &self.admin),
+            ("node.peers", "--peer", &self.peer),
         ];
         let words = [
             ("node.cert", "--cert", &self.cert),
             ("node.key", "--key", &self.key),
+            ("node.mesh", "--mesh", &self.mesh),
+            ("node.cluster_key_pub", "--cluster-key-pub", &self.cluster_key_pub),
+            ("node.ticket", "--ticket", &self.ticket),
+            ("node.weight", "--weight", &self.weight),
             ("node.name", "--name", &self.name),
             ("node.region", "--region", &self.region),
             ("node.pop", "--pop", &self.pop),

@@ -1,9 +1,13 @@
 //! Answers of a node, for people.
 
+mod mesh;
+mod table;
+
 use std::fmt::Write;
 
 use serde_json::Value;
 
+pub(super) use self::mesh::{peers, ring};
 use crate::{
     admin::{PurgeReceipt, ServiceStatus, StatusReport, WarmResult},
     config::Config,
@@ -93,6 +97,9 @@ pub(super) fn status(answer: &Value) -> String {
         for (region, version) in &s.versions {
             let _ = writeln!(text, "purges  {region} at {version}");
         }
+        if let Some(mesh) = &s.mesh {
+            let _ = writeln!(text, "mesh    {}", mesh::line(mesh));
+        }
         for origin in &s.origins {
             let health =
                 if origin.healthy { "healthy" } else { origin.reason.as_deref().unwrap_or("unhealthy") };
@@ -123,6 +130,13 @@ pub(super) fn config(config: &Config) -> String {
     {
         if !addresses.is_empty() {
             let _ = write!(text, "\n{what} {}", list(addresses));
+        }
+    }
+    if let Some(mesh) = &config.mesh {
+        let admission = if mesh.is_open() { "open, this machine only" } else { "by ticket" };
+        let _ = write!(text, "\nmesh {} ({admission})", mesh.link.listen);
+        if !mesh.peers.is_empty() {
+            let _ = write!(text, ", peers {}", mesh.peers.join(", "));
         }
     }
     for service in &config.services {

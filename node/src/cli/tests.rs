@@ -1,3 +1,5 @@
+mod mesh;
+
 use super::*;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {

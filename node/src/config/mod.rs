@@ -4,8 +4,10 @@
 //! [`load`] turns them into one [`Config`] that holds the settings structs of the rooms, or into a
 //! [`ConfigError`] that tells all problems at once, each with its place. What is in a `Config` is valid:
 //! no room checks it again. Every key is described in `cluster-configs/README.md`, which a test holds
-//! against the code. This module opens the configuration, certificate and token files, and nothing else.
+//! against the code. This module opens the configuration, certificate, token, cluster key and ticket files,
+//! and nothing else; it reads the clock once, to see whether a ticket has expired.
 
+mod mesh;
 mod problem;
 mod reader;
 mod sections;
@@ -21,6 +23,7 @@ use std::{
 
 use self::reader::Reader;
 pub use self::{
+    mesh::MeshSettings,
     problem::{ConfigError, Place, Problem},
     reader::Override,
     units::parse_duration,
@@ -40,6 +43,8 @@ pub struct Config {
     pub admin: admin::Settings,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// How it takes part in a mesh; none when it stands alone.
+    pub mesh: Option<MeshSettings>,
     /// What is served; never empty.
     pub services: Vec<ServiceSettings>,
 }
@@ -110,6 +115,18 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
         None => ("command line".to_owned(), String::new()),
     };
     parse(&name, &text, sources)
+}
+
+/// The name of the purge log that a node of a mesh writes.
+pub fn purge_log(region: &str, name: &str) -> String {
+    format!("{region}:{name}")
+}
+
+/// Whether a node, region or PoP may be called this. Names stand in purge ids, log fields and labels: they
+/// hold no separators and no surprises.
+pub fn is_name(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=64).contains(&text.len()) && text.chars().all(allowed)
 }
 
 fn read(file: &Path) -> Result<String, ConfigError> {

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use toml::de::DeTable;
 
 use super::{
-    Config, LogFormat, LogSettings, NodeSettings,
+    Config, LogFormat, LogSettings, NodeSettings, is_name, mesh,
     reader::{Found, Reader, Section},
     services,
 };
@@ -17,7 +17,7 @@ use crate::{
     tokens::{Scope, Token},
 };
 
-const ADDRESS: &str = "an address with a port, such as \"127.0.0.1:8080\" or \"[::]:443\"";
+pub(super) const ADDRESS: &str = "an address with a port, such as \"127.0.0.1:8080\" or \"[::]:443\"";
 const ANY: std::ops::Range<u64> = 0..u64::MAX;
 const POSITIVE: std::ops::Range<u64> = 1..u64::MAX;
 
@@ -30,14 +30,19 @@ pub(super) fn config<'a>(reader: &Reader<'a>, table: &'a DeTable<'a>, origins: &
     front.limits = limits(&root.table("limits"));
     front.limits.drain_timeout = section.duration("drain_timeout_ms", front.limits.drain_timeout);
     let listen = admin_address(&section);
+    let mut store = store(&root.table("store"), &node);
+    let mesh = mesh::mesh(&section, &root.table("mesh"), &node, store.slice_bytes);
     section.close();
-    let store = store(&root.table("store"), &node);
+    if mesh.is_some() {
+        // Each node of a mesh writes a purge log of its own: their versions must not be taken for each other's.
+        store.region = super::purge_log(&node.region, &node.name);
+    }
     let admin = admin(&root.table("admin"), listen, &front, reader);
     let log = log(&root.table("log"));
     let services = services::services(&root, reader, origins, store.object_lifetime_max_ms);
     check_token_services(&root, &admin, &services);
     root.close();
-    Config { node, front, store, admin, log, services }
+    Config { node, front, store, admin, log, mesh, services }
 }
 
 fn node(section: &Section<'_, '_>) -> NodeSettings {
@@ -51,11 +56,10 @@ fn node(section: &Section<'_, '_>) -> NodeSettings {
     }
 }
 
-/// Names stand in purge ids, log fields and labels: they hold no separators and no surprises.
+/// A name as [`is_name`] allows it.
 pub(super) fn name(section: &Section<'_, '_>, key: &'static str) -> Option<String> {
     let found = section.string(key)?;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if found.value.is_empty() || found.value.len() > 64 || !found.value.chars().all(allowed) {
+    if !is_name(&found.value) {
         let message =
             format!("found {:?}, but a name has 1 to 64 letters, digits, `-`, `_` and `.`", found.value);
         section.wrong(&found, message);

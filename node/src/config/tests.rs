@@ -1,5 +1,7 @@
 //! What a mistake in a configuration says, and which source wins.
 
+mod mesh;
+
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use super::*;

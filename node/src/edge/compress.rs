@@ -21,6 +21,7 @@ use starling_proto::cache::{
     encoding::{self, Coding, CompressionRules},
     key::PrimaryKey,
 };
+use starling_proto::ring::Hop;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::{
@@ -135,9 +136,13 @@ async fn make(life: &Life, object: &Arc<Object>, coding: Coding) -> Arc<Object> 
         from: 0,
         until: None,
         coding,
+        // Made from what a peer may give; nobody but clients reads it.
+        fed_by: Hop::Owner,
+        transient: false,
     });
     life.shared.store.commit(&sibling).await;
-    let source = FillingReader::new(Arc::clone(object), 0..u64::MAX, Refill::of(life)).into_stream(None);
+    let source =
+        FillingReader::new(Arc::clone(object), 0..u64::MAX, Some(Refill::of(life))).into_stream(None);
     life.shared.spawn(fill(encode(source, coding), writer));
     sibling
 }

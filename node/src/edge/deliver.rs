@@ -5,11 +5,15 @@ use std::{ops::Range, sync::Arc};
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use starling_proto::cache::{
-    encoding::{self, Coding},
-    fields,
-    precondition::{self, Precondition},
-    range::{self, ContentRange, Multipart, Piece, Selected},
+use starling_proto::{
+    cache::{
+        encoding::{self, Coding},
+        fields,
+        precondition::{self, Precondition},
+        range::{self, ContentRange, Multipart, Piece, Selected},
+        status::CACHE_STATUS,
+    },
+    ring::{self, Hop},
 };
 
 use super::{
@@ -20,13 +24,12 @@ use super::{
     errand, forward,
     journal::{Entry, Whose},
     life::Life,
+    mesh::Mesh,
     stream::{FillingReader, Refill},
+    upward::{Reply, ReplyBody},
     verdict::Verdict,
 };
-use crate::{
-    origin::{Response, ResponseBody},
-    store::Object,
-};
+use crate::store::Object;
 
 const STARLING_DEBUG: HeaderName = HeaderName::from_static("starling-debug");
 
@@ -101,7 +104,7 @@ pub async fn object(life: &Life, object: &Arc<Object>, verdict: Verdict) -> Resu
 }
 
 /// Which part of the object this request gets (RFC 9110 section 14.2).
-fn select(life: &Life, object: &Object, total: Option<u64>) -> Selected {
+pub fn select(life: &Life, object: &Object, total: Option<u64>) -> Selected {
     let headers = &life.request.headers;
     match total {
         Some(total)
@@ -217,14 +220,23 @@ async fn read(life: &Life, object: &Arc<Object>, range: Range<u64>) -> Result<Cl
 }
 
 fn filling(life: &Life, object: &Arc<Object>, range: Range<u64>) -> FillingReader {
-    FillingReader::new(Arc::clone(object), range, Refill::of(life))
+    FillingReader::new(Arc::clone(object), range, Some(Refill::of(life)))
 }
 
-/// An answer of the origin that is for this client only.
-pub fn through(life: &Life, response: Response, mut verdict: Verdict, entry: Entry) -> ClientResponse {
-    let Response { status, mut headers, body, origin, .. } = response;
+/// An answer that is for this client only.
+pub fn through(life: &Life, reply: Reply, mut verdict: Verdict, entry: Entry) -> ClientResponse {
+    let given = reply.shared().map(|_| reply.age_ms(life.shared.clock.now_ms()));
+    let Reply { status, mut headers, body, source, upper, .. } = reply;
     verdict.fwd_status = Some(status.as_u16());
-    verdict.origin = Some(origin);
+    verdict.origin = Some(source);
+    verdict.upper = upper;
+    if let Some(age_ms) = given {
+        // A peer gives what it has stored, with all its fields and without an age.
+        if status == StatusCode::NOT_MODIFIED {
+            headers = precondition::not_modified_headers(&headers);
+        }
+        headers.insert(header::AGE, HeaderValue::from(age_ms / 1_000));
+    }
     let mut bytes = errand::content_length(&headers);
     fields::strip_hop_by_hop(&mut headers);
     fields::strip_for_client(&mut headers);
@@ -246,7 +258,8 @@ pub fn through(life: &Life, response: Response, mut verdict: Verdict, entry: Ent
     ClientResponse { status, headers, body: body.with_account(account) }
 }
 
-fn body_stream(body: ResponseBody) -> Stream {
+/// The body of an answer, as it goes on.
+pub fn body_stream(body: ReplyBody) -> Stream {
     stream::unfold(Some(body), |body| async move {
         let mut body = body?;
         match body.next().await {
@@ -287,6 +300,9 @@ fn sign(
     ttl_s: Option<i64>,
     request: &ClientHead,
 ) {
+    if let Some(upper) = verdict.upper.as_deref().and_then(|upper| HeaderValue::from_str(upper).ok()) {
+        headers.append(CACHE_STATUS, upper);
+    }
     verdict.hop(&shared.node, ttl_s).append_to(headers);
     headers.append(header::VIA, shared.via.member(request.version));
 }
@@ -302,12 +318,24 @@ fn debug(life: &Life, object: &Object, headers: &mut HeaderMap) {
             versions.iter().map(|(region, at)| format!("{region}/{:016x}/{}", at.epoch, at.index)).collect();
         places.join(" ")
     };
+    let node = &life.shared.node;
+    let (owner, hop, ways) = match &life.shared.mesh {
+        Some(mesh) => {
+            let view = mesh.view();
+            let plan = ring::plan(&view, life.key.key, Hop::Client);
+            let owner = view.ring.replicas(&life.key.key, 1).first().copied();
+            let ways: Vec<String> = plan.ways.iter().map(|way| Mesh::describe(&view, *way)).collect();
+            let owner = owner.map_or_else(|| node.as_str().into(), |owner| Mesh::name_of(&view, owner));
+            (owner, plan.hop, ways.join(" "))
+        }
+        None => (node.as_str().into(), Hop::Owner, "origin".to_owned()),
+    };
     let text = format!(
-        "key={}; stamp=\"{}\"; versions=\"{}\"; owner=\"{node}\"; shield=\"{node}\"",
+        "key={}; stamp=\"{}\"; versions=\"{}\"; owner=\"{owner}\"; shield=\"{node}\"; hop={}; ways=\"{ways}\"",
         life.key.key,
         place(&object.stamp),
         place(&life.shared.store.stamp()),
-        node = life.shared.node,
+        if hop == Hop::Client { "client" } else { "owner" },
     );
     if let Ok(value) = HeaderValue::from_str(&text) {
         headers.insert(STARLING_DEBUG, value);

@@ -4,6 +4,10 @@
 //! instead of asking the origin. When the head is there the flight lands: the object is findable in the
 //! store, followers read its body while it arrives, and the flight leaves the table.
 //!
+//! A flight stands at the hop from which it asks, and what it waits for stands above that. A request joins no
+//! flight that stands below itself: two nodes whose rings disagree each ask the other, and never wait for each
+//! other.
+//!
 //! A key whose last answer could not be shared is remembered for a moment: its requests do not wait for
 //! each other only to learn that they should not have.
 
@@ -18,9 +22,14 @@ use std::{
 use http::HeaderValue;
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use starling_proto::{Key, UnixMs, cache::NoStoreReason, cache::reuse::StaleReason};
+use starling_proto::{
+    Key, UnixMs,
+    cache::{NoStoreReason, reuse::StaleReason},
+    ring::Hop,
+};
 use tokio::sync::watch;
 
+use super::upward::Upper;
 use crate::{origin::FetchError, store::Object};
 
 /// How long a key is remembered as not shareable.
@@ -57,8 +66,8 @@ pub enum Landing {
     Asking,
     /// The origin's answer can be shared.
     Object(Arc<Object>, Answered),
-    /// The origin failed, and this stale object may stand in.
-    Stale(Arc<Object>, StaleReason),
+    /// The origin failed, and this stale object may stand in; or it is what the node above serves.
+    Stale(Arc<Object>, StaleReason, Upper),
     /// The answer is for the leader alone: everybody asks for themselves.
     Unshareable(NoStoreReason),
     /// No origin gave an answer.
@@ -74,14 +83,18 @@ pub struct Answered {
     pub validated: bool,
     /// Whether the object is in the store.
     pub stored: bool,
-    /// Which origin it was.
+    /// Which origin it was, or which node.
     pub origin: Arc<str>,
+    /// What the nodes above say of themselves.
+    pub upper: Upper,
 }
 
 /// A fill that waits for its response head.
 pub struct Flight {
     /// What it brings for all who join it; `None` for a fill that one request makes for itself.
     want: Option<Want>,
+    /// Where it stands: what it waits for stands above.
+    hop: Hop,
     landing: watch::Sender<Landing>,
     /// Set when the key was invalidated after the origin was asked: the answer may be older than that.
     outdated: AtomicBool,
@@ -108,22 +121,25 @@ impl Default for Fills {
 }
 
 impl Fills {
-    /// Joins the flight that brings `want` of `key`, or becomes its leader.
-    pub fn join(&self, key: Key, want: &Want) -> Seat {
+    /// Joins the flight that brings `want` of `key`, or becomes its leader. The request stands at `at`; its own
+    /// flight would stand at `hop`.
+    pub fn join(&self, key: Key, want: &Want, at: Hop, hop: Hop) -> Seat {
         let mut flights = self.flights.lock();
         let at_key = flights.entry(key).or_default();
-        let joinable = |flight: &&Arc<Flight>| flight.want.as_ref() == Some(want) && !flight.is_outdated();
+        let joinable = |flight: &&Arc<Flight>| {
+            flight.want.as_ref() == Some(want) && flight.hop >= at && !flight.is_outdated()
+        };
         if let Some(flight) = at_key.iter().find(joinable) {
             return Seat::Follower(flight.landing());
         }
-        let flight = Flight::new(Some(want.clone()));
+        let flight = Flight::new(Some(want.clone()), hop);
         at_key.push(Arc::clone(&flight));
         Seat::Leader(flight)
     }
 
     /// A flight that nobody joins, so that an invalidation finds what is under way.
     pub fn alone(&self, key: Key) -> Arc<Flight> {
-        let flight = Flight::new(None);
+        let flight = Flight::new(None, Hop::Client);
         self.flights.lock().entry(key).or_default().push(Arc::clone(&flight));
         flight
     }
@@ -169,9 +185,9 @@ impl Fills {
 }
 
 impl Flight {
-    fn new(want: Option<Want>) -> Arc<Self> {
+    fn new(want: Option<Want>, hop: Hop) -> Arc<Self> {
         let landing = watch::Sender::new(Landing::Asking);
-        Arc::new(Self { want, landing, outdated: AtomicBool::new(false) })
+        Arc::new(Self { want, hop, landing, outdated: AtomicBool::new(false) })
     }
 
     /// Where its end is told.
@@ -199,37 +215,60 @@ mod tests {
         Want { part: Part::Whole, selecting: None }
     }
 
+    /// A node alone: everything is its own.
+    fn join(fills: &Fills, key: Key, want: &Want) -> Seat {
+        fills.join(key, want, Hop::Client, Hop::Owner)
+    }
+
+    /// Two rings that disagree: this node's client waits for a peer, whose own client waits for this node.
+    #[tokio::test]
+    async fn nobody_waits_for_a_flight_that_stands_below() {
+        let fills = Fills::default();
+        let key = Key::of("k");
+        let Seat::Leader(low) = fills.join(key, &whole(), Hop::Client, Hop::Client) else {
+            panic!("the first leads")
+        };
+        let Seat::Leader(high) = fills.join(key, &whole(), Hop::Owner, Hop::Owner) else {
+            panic!("a peer's request joined a flight that may wait for that peer")
+        };
+        assert!(matches!(fills.join(key, &whole(), Hop::Owner, Hop::Owner), Seat::Follower(_)));
+        fills.land(key, &low, Landing::Asking);
+        let joined = fills.join(key, &whole(), Hop::Client, Hop::Client);
+        assert!(matches!(joined, Seat::Follower(_)), "a client may wait for what stands above it");
+        fills.land(key, &high, Landing::Asking);
+    }
+
     #[tokio::test]
     async fn one_leads_and_the_others_follow() {
         let fills = Fills::default();
         let key = Key::of("k");
-        let Seat::Leader(flight) = fills.join(key, &whole()) else { panic!("the first leads") };
-        let Seat::Follower(follower) = fills.join(key, &whole()) else { panic!("the second follows") };
+        let Seat::Leader(flight) = join(&fills, key, &whole()) else { panic!("the first leads") };
+        let Seat::Follower(follower) = join(&fills, key, &whole()) else { panic!("the second follows") };
         let middle = Want { part: Part::Range(HeaderValue::from_static("bytes=5-9")), selecting: None };
-        assert!(matches!(fills.join(key, &middle), Seat::Leader(_)), "another range is another fill");
+        assert!(matches!(join(&fills, key, &middle), Seat::Leader(_)), "another range is another fill");
         let variant = Want { selecting: Some(vec![("cookie".to_owned(), None)]), ..whole() };
-        assert!(matches!(fills.join(key, &variant), Seat::Leader(_)), "another variant is another fill");
+        assert!(matches!(join(&fills, key, &variant), Seat::Leader(_)), "another variant is another fill");
         fills.land(key, &flight, Landing::Unshareable(NoStoreReason::Partial));
         assert!(matches!(landed(follower).await, Some(Landing::Unshareable(_))));
-        assert!(matches!(fills.join(key, &whole()), Seat::Leader(_)));
+        assert!(matches!(join(&fills, key, &whole()), Seat::Leader(_)));
     }
 
     #[tokio::test]
     async fn nobody_joins_a_fill_that_is_older_than_an_invalidation() {
         let fills = Fills::default();
         let key = Key::of("k");
-        let Seat::Leader(old) = fills.join(key, &whole()) else { panic!("the first leads") };
+        let Seat::Leader(old) = join(&fills, key, &whole()) else { panic!("the first leads") };
         fills.outdate(&key);
         assert!(old.is_outdated());
-        assert!(matches!(fills.join(key, &whole()), Seat::Leader(_)));
+        assert!(matches!(join(&fills, key, &whole()), Seat::Leader(_)));
     }
 
     #[tokio::test]
     async fn a_lost_leader_frees_its_followers() {
         let fills = Fills::default();
         let key = Key::of("k");
-        let Seat::Leader(flight) = fills.join(key, &whole()) else { panic!("the first leads") };
-        let Seat::Follower(follower) = fills.join(key, &whole()) else { panic!("the second follows") };
+        let Seat::Leader(flight) = join(&fills, key, &whole()) else { panic!("the first leads") };
+        let Seat::Follower(follower) = join(&fills, key, &whole()) else { panic!("the second follows") };
         fills.land(key, &flight, Landing::Asking);
         drop(flight);
         assert!(landed(follower).await.is_none());

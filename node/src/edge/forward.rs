@@ -60,7 +60,7 @@ const PER_CLIENT: [&str; 3] = ["x-forwarded-for", "via", "cdn-loop"];
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
 /// Fields that make a request conditional (RFC 9110 section 13.1) or partial (section 14.2).
-const CONDITIONS: [HeaderName; 6] = [
+pub const CONDITIONS: [HeaderName; 6] = [
     header::IF_MATCH,
     header::IF_NONE_MATCH,
     header::IF_MODIFIED_SINCE,
@@ -100,10 +100,7 @@ impl Forward {
         let host = key::normalise_host(&request.authority);
         insert(&mut headers, X_FORWARDED_HOST, &host);
         insert(&mut headers, X_FORWARDED_PROTO, request.scheme.as_str());
-        headers.append(header::VIA, shared.via.member(request.version));
-        if let Ok(mark) = HeaderValue::from_str(&shared.loop_mark) {
-            headers.append(CDN_LOOP, mark);
-        }
+        mark(shared, request.version, &mut headers);
         if service.settings.policy.read_surrogate_control {
             insert(&mut headers, SURROGATE_CAPABILITY, "starling=\"Surrogate/1.0\"");
         }
@@ -149,6 +146,14 @@ impl Forward {
             body_bytes,
             interim,
         }
+    }
+}
+
+/// Says that a request has passed this node (RFC 9110 section 7.6.3, RFC 8586 section 2).
+pub fn mark(shared: &Shared, version: Version, headers: &mut HeaderMap) {
+    headers.append(header::VIA, shared.via.member(version));
+    if let Ok(mark) = HeaderValue::from_str(&shared.loop_mark) {
+        headers.append(CDN_LOOP, mark);
     }
 }
 

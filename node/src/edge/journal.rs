@@ -14,6 +14,7 @@ use starling_proto::Key;
 use super::{
     door::{Account, ClientHead},
     verdict::{Outcome, Verdict},
+    ways::{PeerCounts, UpwardCounts},
 };
 use crate::access_log::{AccessLog, AccessRecord};
 
@@ -63,6 +64,10 @@ pub struct Counters {
     pub latency: Vec<u64>,
     /// Sum of these times, in microseconds.
     pub latency_sum_us: u64,
+    /// How the ways to other nodes and the origin went.
+    pub upward: UpwardCounts,
+    /// What peers asked of this node; none of it is among the requests above.
+    pub peers: PeerCounts,
 }
 
 /// Requests and bytes of one outcome.
@@ -138,8 +143,8 @@ impl Journal {
         }
     }
 
-    /// What has been counted since the start.
-    pub fn counters(&self) -> Counters {
+    /// What has been counted since the start, beside what was counted elsewhere.
+    pub fn counters(&self, upward: UpwardCounts, peers: PeerCounts) -> Counters {
         let tallies = &self.tallies;
         Counters {
             in_flight: tallies.in_flight.load(Relaxed),
@@ -157,6 +162,8 @@ impl Journal {
             collapsed: tallies.collapsed.load(Relaxed),
             latency: tallies.latency.iter().map(|bucket| bucket.load(Relaxed)).collect(),
             latency_sum_us: tallies.latency_sum_us.load(Relaxed),
+            upward,
+            peers,
         }
     }
 }

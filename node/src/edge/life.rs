@@ -13,38 +13,39 @@
 //! A step is taken once for each arrow; `look again` happens when what a flight brought is of no use to
 //! this request (another variant, or purged meanwhile), and at most [`LOOKS_MAX`] times.
 
+mod fetch;
+
 use std::{ops::Range, sync::Arc};
 
 use http::{Method, StatusCode, header};
-use starling_proto::cache::{
-    Decision, NoStoreReason,
-    encoding::{self, Coding},
-    fields,
-    key::{self, PrimaryKey},
-    range::{self, Asked, ByteRange},
-    reuse::{self, FetchReason, Reuse, StaleReason},
-    vary,
+use starling_proto::{
+    cache::{
+        Decision,
+        encoding::{self, Coding},
+        fields,
+        key::{self, PrimaryKey},
+        range::{self, Asked, ByteRange},
+        reuse::{self, FetchReason, Reuse, StaleReason},
+        vary,
+    },
+    purge::Purged,
 };
-use starling_proto::purge::Purged;
-use tokio::sync::oneshot;
 
 use super::{
     Shared,
     answers::Answer,
     deliver,
-    door::{ClientHead, ClientRequest, ClientResponse},
-    errand::{Brought, Errand},
-    fills::{self, Answered, Landing, Part, Seat, Selecting, Want},
-    forward::{self, Forward},
+    door::{ClientHead, ClientRequest, ClientResponse, RequestBody},
+    errand,
+    fills::{Part, Selecting},
+    forward,
     journal::Whose,
     passage, purge,
     service::Service,
+    upward::{Asker, Reply},
     verdict::{Outcome, Verdict},
 };
-use crate::{
-    origin::Response,
-    store::{Object, Variants},
-};
+use crate::store::{Object, Variants};
 
 /// How often a request looks for its object before it asks the origin for itself.
 const LOOKS_MAX: u32 = 8;
@@ -56,7 +57,7 @@ const GAPS_MAX: usize = 4;
 const WAIT_BYTES_MAX: u64 = 256 << 10;
 
 /// What a request does next.
-enum Step {
+pub enum Step {
     /// Look for what is stored.
     Lookup,
     /// Decide about what is stored.
@@ -69,9 +70,19 @@ enum Step {
     Pass(&'static str, Option<Arc<Object>>),
     /// Serve a stored response.
     Deliver(Arc<Object>, Verdict),
-    /// Serve an answer of the origin.
-    Through(Box<Response>, Verdict),
+    /// Serve an answer that is for this request only.
+    Through(Box<Reply>, Verdict),
     /// Answer by itself.
+    Answer(Answer),
+}
+
+/// How a request ends.
+pub enum End {
+    /// With a stored response.
+    Object(Arc<Object>, Verdict),
+    /// With an answer that is for this request only.
+    Through(Box<Reply>, Verdict),
+    /// With an answer of the node's own.
     Answer(Answer),
 }
 
@@ -85,12 +96,16 @@ pub struct Life {
     pub key: Arc<PrimaryKey>,
     /// The request.
     pub request: Arc<ClientHead>,
+    /// For whom it is made, and where it stands.
+    pub asker: Asker,
+    /// A peer that asks wants nothing from this offset on, where the rest can be had by range.
+    pub until: Option<u64>,
     /// The selecting fields of the variant it needs, where they are known.
     selecting: Option<Selecting>,
     looks: u32,
 }
 
-/// Lives a request's life.
+/// Lives the life of a client's request.
 pub async fn live(shared: Arc<Shared>, request: ClientRequest) -> ClientResponse {
     let ClientRequest { head: mut request, body } = request;
     let mut body = Some(body);
@@ -104,32 +119,18 @@ pub async fn live(shared: Arc<Shared>, request: ClientRequest) -> ClientResponse
             return deliver::answer(&shared, &request, answer, entry, Whose::default());
         }
     };
-    let key = Arc::new(key::primary_key(
-        &service.name,
-        request.scheme.as_str(),
-        &request.authority,
-        &request.path_and_query,
-        &request.headers,
-        &service.settings.key,
-    ));
-    let mut life = Life { shared, service, key, request: Arc::new(request), selecting: None, looks: 0 };
+    let mut life = Life::new(shared, service, request, Asker::client());
+    if let Some(mesh) = &life.shared.mesh {
+        mesh.count_request(&life.key.key, life.shared.clock.now_ms());
+    }
     loop {
-        step = match step {
-            Step::Lookup => life.lookup().await,
-            Step::Judge(object) => life.judge(object),
-            Step::Fetch(stored, reason) => life.fetch(stored, reason).await,
-            Step::Alone(stored, reason) => life.alone(stored, reason).await,
-            Step::Pass(reason, stored) => match passage::pass(&life, body.take(), reason, stored).await {
-                passage::Passed::Through(response, verdict) => Step::Through(response, verdict),
-                passage::Passed::Stored(object, verdict) => Step::Deliver(object, verdict),
-                passage::Passed::Failed(answer) => Step::Answer(answer),
-            },
-            Step::Deliver(object, verdict) => match deliver::object(&life, &object, verdict).await {
+        step = match life.walk(step, &mut body).await {
+            End::Object(object, verdict) => match deliver::object(&life, &object, verdict).await {
                 Ok(delivery) => return delivery.respond(&life, entry),
                 Err(deliver::Unreadable(damaged)) => life.damaged(&damaged).await,
             },
-            Step::Through(response, verdict) => return deliver::through(&life, *response, verdict, entry),
-            Step::Answer(answer) => {
+            End::Through(reply, verdict) => return deliver::through(&life, *reply, verdict, entry),
+            End::Answer(answer) => {
                 return deliver::answer(&life.shared, &life.request, answer, entry, life.whose());
             }
         }
@@ -154,15 +155,19 @@ async fn receive(shared: &Arc<Shared>, request: &ClientHead, is_loop: bool) -> R
     if request.method.as_str() == "PURGE" {
         return Received::Answered(purge::purge(shared, service, request).await);
     }
-    let step = match past_the_cache(service, request) {
+    Received::Known(Arc::clone(service), first_step(service, request))
+}
+
+/// What a request for a known service does first.
+pub fn first_step(service: &Service, request: &ClientHead) -> Step {
+    match past_the_cache(service, request) {
         Some(reason) => Step::Pass(reason, None),
         None => Step::Lookup,
-    };
-    Received::Known(Arc::clone(service), step)
+    }
 }
 
 /// Why a request has no business with the cache: an RFC 9211 `fwd` token.
-fn past_the_cache(service: &Service, request: &ClientHead) -> Option<&'static str> {
+pub fn past_the_cache(service: &Service, request: &ClientHead) -> Option<&'static str> {
     if !matches!(request.method, Method::GET | Method::HEAD) {
         return Some(FetchReason::Method.as_fwd());
     }
@@ -177,6 +182,40 @@ fn past_the_cache(service: &Service, request: &ClientHead) -> Option<&'static st
 }
 
 impl Life {
+    /// A request that has just come in.
+    pub fn new(shared: Arc<Shared>, service: Arc<Service>, request: ClientHead, asker: Asker) -> Self {
+        let key = Arc::new(key::primary_key(
+            &service.name,
+            request.scheme.as_str(),
+            &request.authority,
+            &request.path_and_query,
+            &request.headers,
+            &service.settings.key,
+        ));
+        let request = Arc::new(request);
+        Self { shared, service, key, request, asker, until: None, selecting: None, looks: 0 }
+    }
+
+    /// Takes steps until the request can be answered.
+    pub async fn walk(&mut self, mut step: Step, body: &mut Option<RequestBody>) -> End {
+        loop {
+            step = match step {
+                Step::Lookup => self.lookup().await,
+                Step::Judge(object) => self.judge(object),
+                Step::Fetch(stored, reason) => self.fetch(stored, reason).await,
+                Step::Alone(stored, reason) => self.alone(stored, reason).await,
+                Step::Pass(reason, stored) => match passage::pass(self, body.take(), reason, stored).await {
+                    passage::Passed::Through(reply, verdict) => Step::Through(reply, verdict),
+                    passage::Passed::Stored(object, verdict) => Step::Deliver(object, verdict),
+                    passage::Passed::Failed(answer) => Step::Answer(answer),
+                },
+                Step::Deliver(object, verdict) => return End::Object(object, verdict),
+                Step::Through(reply, verdict) => return End::Through(reply, verdict),
+                Step::Answer(answer) => return End::Answer(answer),
+            }
+        }
+    }
+
     /// Whose request this is.
     pub fn whose(&self) -> Whose<'_> {
         Whose { service: Some(&self.service.name), key: Some(&self.key.key) }
@@ -219,6 +258,20 @@ impl Life {
             && encoding::is_acceptable(&object.head.headers, &self.request.headers)
     }
 
+    /// A fresh stored response of which all that is asked for is here. Nobody is asked or waited for.
+    pub async fn at_hand(&self) -> Option<Arc<Object>> {
+        let variants = self.shared.store.lookup(&self.key.key).await?;
+        let object = self.choose(&variants)?;
+        let purged = self.shared.store.purged(&object);
+        if purged != Purged::No || reuse::decide(&self.reuse(&object, purged)) != Decision::Serve {
+            return None;
+        }
+        let whole = || 0..self.until.or(object.body.total()).unwrap_or(u64::MAX);
+        let part = self.part_of(&object).unwrap_or_else(whole);
+        let is_here = self.request.method == Method::HEAD || object.body.has(part);
+        is_here.then_some(object)
+    }
+
     fn selecting_fields(&self, variants: &Variants) -> Option<Selecting> {
         let newest = variants.objects.iter().find(|object| object.key_text == self.key.text)?;
         vary::selecting(&newest.head.headers, &self.request.headers).ok()
@@ -252,7 +305,8 @@ impl Life {
         let mut verdict = Verdict::new(if stale.is_some() { Outcome::Stale } else { Outcome::Hit });
         verdict.detail = stale.map(StaleReason::as_str);
         let is_head = self.request.method == Method::HEAD;
-        if object.body.is_whole() || object.body.is_arriving() || (is_head && object.body.total().is_some()) {
+        let body = &object.body;
+        if body.is_whole() || body.is_arriving_at(self.asker.hop) || (is_head && body.total().is_some()) {
             return self.reach(object, verdict);
         }
         match self.part_of(&object) {
@@ -276,17 +330,31 @@ impl Life {
         Step::Deliver(object, verdict)
     }
 
-    /// The one range that is asked for, where the length it is cut from is known.
+    /// The part that is asked for, where the length it is cut from is known. The whole is a part where others
+    /// own the rest of it.
     fn part_of(&self, object: &Object) -> Option<Range<u64>> {
+        let total = object.body.total()?;
         match self.asked() {
-            Asked::One(asked) => asked.within(object.body.total()?),
+            Asked::One(asked) => asked.within(total),
+            Asked::None if self.is_sharded(object) => Some(0..self.until.unwrap_or(total).min(total)),
             _ => None,
         }
     }
 
+    /// Whether ranges of the object are owned by several nodes.
+    fn is_sharded(&self, object: &Object) -> bool {
+        let shard_bytes = self.shared.mesh.as_ref().map(|mesh| mesh.settings.shard_bytes);
+        let shard_bytes = shard_bytes.filter(|bytes| *bytes > 0);
+        shard_bytes.is_some_and(|bytes| errand::is_cut_at(&object.head, object.body.total(), bytes))
+    }
+
     /// A stored body could not be read: it is given up, and what it stood for is looked for elsewhere.
-    async fn damaged(&mut self, object: &Arc<Object>) -> Step {
+    pub async fn damaged(&mut self, object: &Arc<Object>) -> Step {
         self.looks += 1;
+        if object.body.is_arriving() {
+            // Not damaged: what is missing comes by a fill that this request must not wait for.
+            return Step::Alone(None, FetchReason::Partial);
+        }
         self.shared.store.remove(object).await;
         match object.coding {
             _ if self.looks > LOOKS_MAX => {
@@ -327,6 +395,14 @@ impl Life {
         if self.request.method == Method::GET { range::asked(&self.request.headers) } else { Asked::None }
     }
 
+    /// The first byte that is asked for, where the request says one.
+    pub fn offset(&self) -> u64 {
+        match self.asked() {
+            Asked::One(ByteRange::FromTo(first, _) | ByteRange::From(first)) => first,
+            _ => 0,
+        }
+    }
+
     /// Which part a fill for this request brings: the client's range at once, where it is one range that
     /// does not reach from the beginning to the end.
     fn part(&self) -> Part {
@@ -335,194 +411,4 @@ impl Life {
             (Asked::One(_), Some(range)) => Part::Range(range.clone()),
         }
     }
-
-    async fn fetch(&mut self, stored: Option<Arc<Object>>, reason: FetchReason) -> Step {
-        let part = if stored.is_some() { Part::Whole } else { self.part() };
-        if matches!(part, Part::Range(_)) && self.request.headers.contains_key(header::IF_RANGE) {
-            // Which part the origin sends depends on a validator that others may not have.
-            return Step::Pass(FetchReason::Partial.as_fwd(), None);
-        }
-        let want = Want { part: part.clone(), selecting: self.selecting_for(stored.as_ref()) };
-        let flight = match self.shared.fills.join(self.key.key, &want) {
-            Seat::Follower(flight) => return self.follow(fills::landed(flight).await, stored, reason),
-            Seat::Leader(flight) => flight,
-        };
-        // A flight may have landed between the look into the store and the join.
-        let landed_before = self
-            .shared
-            .store
-            .peek(&self.key.key)
-            .and_then(|variants| self.choose(&variants))
-            .filter(|found| stored.as_ref().is_none_or(|known| !Arc::ptr_eq(known, found)))
-            .filter(|found| self.may_share(found) && (part == Part::Whole || !found.body.is_arriving()));
-        if let Some(object) =
-            landed_before.filter(|_| self.looks < LOOKS_MAX && reason != FetchReason::Partial)
-        {
-            self.looks += 1;
-            self.shared.fills.land(self.key.key, &flight, Landing::Asking);
-            return Step::Judge(object);
-        }
-        let (sender, receiver) = oneshot::channel();
-        let waiting = flight.landing();
-        self.errand(stored, part).lead(flight, sender);
-        match fills::landed(waiting).await {
-            Some(Landing::Unshareable(no_store)) => match receiver.await {
-                Ok((response, _)) => Step::Through(response, uncacheable(reason, no_store)),
-                Err(_) => lost(),
-            },
-            Some(Landing::Object(object, answered)) => self.brought(object, &answered, reason, false),
-            Some(Landing::Stale(object, stale)) => {
-                Step::Deliver(object, stale_after_trouble(reason, stale, false))
-            }
-            Some(Landing::Failed(error)) => Step::Answer(Answer::of_failure(&error)),
-            Some(Landing::Asking) | None => lost(),
-        }
-    }
-
-    /// What a follower makes of a flight's end. `stored` is what it would have had validated itself.
-    fn follow(&mut self, landing: Option<Landing>, stored: Option<Arc<Object>>, reason: FetchReason) -> Step {
-        self.looks += 1;
-        match landing {
-            Some(Landing::Object(object, answered)) => {
-                if !self.selects(&object) {
-                    self.selecting = vary::selecting(&object.head.headers, &self.request.headers).ok();
-                    return self.missing(FetchReason::VaryMiss);
-                }
-                if self.shared.store.purged(&object) != Purged::No {
-                    return self.missing(reason);
-                }
-                if !self.may_share(&object) {
-                    return Step::Alone(Some(object), reason);
-                }
-                self.brought(object, &answered, reason, true)
-            }
-            Some(Landing::Stale(object, stale)) => {
-                if self.shared.store.purged(&object) == Purged::Hard || !self.selects(&object) {
-                    return self.missing(reason);
-                }
-                Step::Deliver(object, stale_after_trouble(reason, stale, true))
-            }
-            // It was the leader's own request that forbade it: this one may lead a flight to share.
-            Some(Landing::Unshareable(why)) if why.is_of_request() && !self.is_particular() => {
-                self.missing(reason)
-            }
-            Some(Landing::Unshareable(_)) => Step::Alone(stored, reason),
-            Some(Landing::Failed(error)) => Step::Answer(Answer::of_failure(&error)),
-            // The leader found it in the store, or was lost.
-            Some(Landing::Asking) | None if self.looks < LOOKS_MAX => Step::Lookup,
-            Some(Landing::Asking) | None => Step::Alone(stored, reason),
-        }
-    }
-
-    /// Whether what this request says of itself may keep its answer from others.
-    fn is_particular(&self) -> bool {
-        let headers = &self.request.headers;
-        headers.contains_key(header::AUTHORIZATION) || headers.contains_key(header::CACHE_CONTROL)
-    }
-
-    /// The selecting fields by which this request finds those that want the same.
-    fn selecting_for(&self, stored: Option<&Arc<Object>>) -> Option<Selecting> {
-        let known = stored.map(|object| object.head.vary.clone()).filter(|vary| !vary.is_empty());
-        known.or_else(|| self.selecting.clone())
-    }
-
-    /// What a flight of this request's own brought.
-    fn brought(
-        &mut self,
-        object: Arc<Object>,
-        answered: &Answered,
-        reason: FetchReason,
-        collapsed: bool,
-    ) -> Step {
-        if self.shared.store.purged(&object) != Purged::No {
-            // Promise P1: it was fetched before a purge that this node has applied since.
-            self.looks += 1;
-            return self.missing(reason);
-        }
-        let mut verdict = Verdict::new(if answered.validated { Outcome::Revalidated } else { Outcome::Miss });
-        verdict.fwd = Some(reason.as_fwd());
-        verdict.fwd_status = Some(answered.status);
-        verdict.stored = answered.stored;
-        verdict.collapsed = collapsed;
-        verdict.detail = (reason.as_str() != reason.as_fwd()).then(|| reason.as_str());
-        verdict.origin = Some(Arc::clone(&answered.origin));
-        self.reach(object, verdict)
-    }
-
-    async fn alone(&mut self, stored: Option<Arc<Object>>, reason: FetchReason) -> Step {
-        let part = if stored.is_some() { Part::Whole } else { self.part() };
-        match self.errand(stored, part).alone().await {
-            Brought::Through(response, no_store) => Step::Through(response, uncacheable(reason, no_store)),
-            Brought::Shared(Landing::Object(object, answered))
-                if self.looks <= LOOKS_MAX || self.shared.store.purged(&object) == Purged::No =>
-            {
-                self.brought(object, &answered, reason, false)
-            }
-            Brought::Shared(Landing::Stale(object, stale)) => {
-                Step::Deliver(object, stale_after_trouble(reason, stale, false))
-            }
-            Brought::Shared(Landing::Failed(error)) => Step::Answer(Answer::of_failure(&error)),
-            Brought::Shared(_) => {
-                let text = "the content is purged faster than the origin gives it";
-                Step::Answer(Answer::new(StatusCode::SERVICE_UNAVAILABLE, "purged", text))
-            }
-        }
-    }
-
-    /// Whether this request may use what another's fill brought.
-    fn may_share(&self, object: &Object) -> bool {
-        matches!(
-            reuse::decide(&self.reuse(object, Purged::No)),
-            Decision::Serve | Decision::ServeStale(_) | Decision::ServeStaleAndRevalidate(_)
-        )
-    }
-
-    /// Validates a stale object while it is served (RFC 5861 section 3).
-    fn revalidate_behind(&self, object: &Arc<Object>) {
-        let want = Want { part: Part::Whole, selecting: self.selecting_for(Some(object)) };
-        if let Seat::Leader(flight) = self.shared.fills.join(self.key.key, &want) {
-            let mut errand = self.errand(Some(Arc::clone(object)), Part::Whole);
-            errand.interim = None;
-            // It is done for all, not for who happened to ask.
-            for name in [header::CACHE_CONTROL, header::AUTHORIZATION] {
-                errand.client_headers.remove(&name);
-                errand.forward.headers.remove(&name);
-            }
-            let (nobody, _) = oneshot::channel();
-            errand.lead(flight, nobody);
-        }
-    }
-
-    fn errand(&self, stored: Option<Arc<Object>>, part: Part) -> Errand {
-        Errand {
-            shared: Arc::clone(&self.shared),
-            service: Arc::clone(&self.service),
-            key: Arc::clone(&self.key),
-            forward: Forward::of(&self.shared, &self.service, &self.request)
-                .storable(&self.service.settings.key),
-            client_headers: self.request.headers.clone(),
-            stored,
-            part,
-            interim: Some(self.request.interim.clone()),
-        }
-    }
-}
-
-fn uncacheable(reason: FetchReason, no_store: NoStoreReason) -> Verdict {
-    let mut verdict = Verdict::new(Outcome::Uncacheable);
-    verdict.fwd = Some(reason.as_fwd());
-    verdict.detail = Some(no_store.as_str());
-    verdict
-}
-
-fn stale_after_trouble(reason: FetchReason, stale: StaleReason, collapsed: bool) -> Verdict {
-    let mut verdict = Verdict::new(Outcome::Stale);
-    verdict.fwd = Some(reason.as_fwd());
-    verdict.collapsed = collapsed;
-    verdict.detail = Some(stale.as_str());
-    verdict
-}
-
-fn lost() -> Step {
-    Step::Answer(Answer::new(StatusCode::INTERNAL_SERVER_ERROR, "fill-lost", "the fill was lost"))
 }

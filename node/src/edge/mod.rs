@@ -5,15 +5,19 @@
 //! | `door` | what passes to and from the front |
 //! | `settings`, `service` | what an operator may say, and which service a host belongs to |
 //! | `life` | the step table a request walks through |
-//! | `fills`, `errand` | one fill per object: who leads, who follows, and the errand to the origin |
+//! | `fills`, `errand` | one fill per object: who leads, who follows, and the errand upward |
 //! | `passage` | requests that go past the cache, and what unsafe methods invalidate |
 //! | `forward` | the request as the origin sees it |
+//! | `upward`, `ways` | whom to ask next: the owner, its replicas, the origin; and how that went |
+//! | `peer` | what other nodes ask of this one |
+//! | `mesh` | who is in the mesh, and what is asked for often |
 //! | `deliver`, `stream`, `compress` | a stored object as the client sees it: preconditions, ranges, codings |
 //! | `verdict`, `journal` | how it went: `Cache-Status`, counters and the access log |
 //! | `purge` | the `PURGE` method |
 //!
 //! The edge decides nothing about caching itself: `proto::cache` does. It sends no byte to a client
-//! itself: the front does. It knows no listener, no ring and no log.
+//! itself: the front does. Which node owns what is decided by `proto::ring`; peers are asked over the `link`.
+//! A hit, and every request of a node without a mesh, meets none of that.
 
 mod answers;
 mod compress;
@@ -24,15 +28,30 @@ mod fills;
 mod forward;
 mod journal;
 mod life;
+mod mesh;
 mod passage;
+mod peer;
 mod purge;
 mod service;
 mod settings;
 mod stream;
+#[cfg(test)]
+mod tests;
+mod upward;
 mod verdict;
+mod ways;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
+use starling_proto::{Key, wire};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
@@ -40,14 +59,20 @@ use self::{
     fills::Fills,
     forward::Vias,
     journal::Journal,
+    mesh::Mesh,
+    ways::PeerTallies,
 };
 pub use self::{
     journal::{Counters, LATENCY_BOUNDS_MS, OutcomeCount},
+    mesh::{MeshParts, MeshSettings},
+    peer::PeerReply,
     purge::PurgeGuard,
     service::{Service, Services, ServicesError},
     settings::{BypassRule, CompressionSettings, Freshness, HeaderEdit, ServiceSettings},
+    upward::{PeerAnswer, PeerBody, Peers, Taken},
+    ways::{PeerCounts, UpwardCounts, WayCount},
 };
-use crate::{access_log::AccessLog, clock::Clock, store::Store};
+use crate::{access_log::AccessLog, clock::Clock, link, store::Store};
 
 /// The edge of this node; a cheap handle.
 #[derive(Clone)]
@@ -67,6 +92,8 @@ pub struct EdgeParts {
     pub access_log: AccessLog,
     /// Who may use the `PURGE` method.
     pub purge_guard: PurgeGuard,
+    /// The mesh it is part of, if it is.
+    pub mesh: Option<MeshParts>,
 }
 
 struct Shared {
@@ -81,6 +108,12 @@ struct Shared {
     fills: Fills,
     journal: Journal,
     purge_guard: PurgeGuard,
+    mesh: Option<Mesh>,
+    peers: PeerTallies,
+    /// For the work that peers ask for.
+    peer_places: Arc<Semaphore>,
+    /// Peers are to ask others.
+    leaving: AtomicBool,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -99,6 +132,7 @@ impl Shared {
 impl Edge {
     /// An edge made of these parts.
     pub fn new(parts: EdgeParts) -> Self {
+        let peer_requests_max = parts.mesh.as_ref().map_or(0, |mesh| mesh.settings.peer_requests_max);
         let loop_mark = format!("{:016x}.starling", rand::random::<u64>());
         Self(Arc::new(Shared {
             via: Vias::of(&parts.node),
@@ -110,6 +144,10 @@ impl Edge {
             fills: Fills::default(),
             journal: Journal::new(parts.access_log),
             purge_guard: parts.purge_guard,
+            mesh: parts.mesh.map(Mesh::new),
+            peers: PeerTallies::default(),
+            peer_places: Arc::new(Semaphore::new(peer_requests_max)),
+            leaving: AtomicBool::new(false),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }))
@@ -117,7 +155,8 @@ impl Edge {
 
     /// What has been counted since the start.
     pub fn counters(&self) -> Counters {
-        self.0.journal.counters()
+        let upward = self.0.mesh.as_ref().map(|mesh| mesh.tallies.counts()).unwrap_or_default();
+        self.0.journal.counters(upward, self.0.peers.counts())
     }
 
     /// Fills that wait for a response head now.
@@ -130,9 +169,36 @@ impl Edge {
         &self.0.services
     }
 
+    /// Answers the fetches that come over the link, until `stop` or until the link has ended.
+    pub async fn serve_peers(&self, mut fetches: mpsc::Receiver<link::Incoming>, stop: CancellationToken) {
+        let answers = async {
+            while let Some(incoming) = fetches.recv().await {
+                self.0.spawn(peer::answer(Arc::clone(&self.0), incoming));
+            }
+        };
+        stop.run_until_cancelled(answers).await;
+    }
+
+    /// Answers one fetch of a peer.
+    pub async fn serve_peer(&self, fetch: wire::Fetch) -> Result<PeerReply, wire::Refusal> {
+        peer::serve(&self.0, fetch).await
+    }
+
+    /// From now on peers are told to ask others; what they have asked is answered.
+    pub fn refuse_peers(&self) {
+        self.0.leaving.store(true, Relaxed);
+    }
+
+    /// What clients of this node ask for most, hottest first, at most `count`.
+    pub fn hottest(&self, count: usize) -> Vec<Key> {
+        let now = self.0.clock.now_ms();
+        self.0.mesh.as_ref().map(|mesh| mesh.hottest(count, now)).unwrap_or_default()
+    }
+
     /// Gives the fills under way `limit` to end, and ends those that have not. To be called when no request
     /// comes any more.
     pub async fn drain(&self, limit: Duration) {
+        self.refuse_peers();
         self.0.tasks.close();
         if tokio::time::timeout(limit, self.0.tasks.wait()).await.is_err() {
             tracing::warn!(fills = self.0.tasks.len(), "fills were cut off at the end");

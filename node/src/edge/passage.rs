@@ -15,6 +15,7 @@ use starling_proto::{
         validate,
     },
     purge::{Mode, Purged, Selector, Stamp},
+    ring::Hop,
 };
 
 use super::{
@@ -22,25 +23,29 @@ use super::{
     door::RequestBody,
     errand,
     forward::{self, Forward},
-    life::Life,
+    life::{Life, past_the_cache},
+    upward::{Question, Reply},
     verdict::{Outcome, Verdict},
 };
 use crate::{
-    origin::Response,
+    origin::FetchError,
     store::{NewObject, Object, PurgeRequest},
 };
 
 /// How a passage ended.
 pub enum Passed {
-    /// The origin's answer, for this client only.
-    Through(Box<Response>, Verdict),
-    /// The origin's answer, which later GETs may have too.
+    /// The answer, for this client only.
+    Through(Box<Reply>, Verdict),
+    /// The answer, which later GETs may have too.
     Stored(Arc<Object>, Verdict),
     /// No answer.
     Failed(Answer),
 }
 
-/// Takes a request to the origin and its answer back. The body is gone when this is called again. `stored` is what a HEAD may update.
+/// Takes a request upward and its answer back. The body is gone when this is called again. `stored` is what a
+/// HEAD may update.
+///
+/// What could be answered from a cache goes the way of all such requests; the rest goes to the origin.
 pub async fn pass(
     life: &Life,
     body: Option<RequestBody>,
@@ -54,34 +59,29 @@ pub async fn pass(
         // What it tells is told of the stored object, which stands for this target.
         forward.path_and_query = key::keyed_target(&forward.path_and_query, &life.service.settings.key);
     }
-    let interim = Some(life.request.interim.clone());
-    let request = match body {
-        Some(body) => forward.request_with(body, life.request.body_bytes, interim),
-        None => forward.request(interim),
-    };
-    let stamp = life.shared.store.stamp();
-    let request_ms = life.shared.clock.now_ms();
-    let response = match life.service.pool.fetch(request).await {
-        Ok(response) => response,
+    let reply = match ask(life, body, &forward).await {
+        Ok(reply) => reply,
         Err(error) => return Passed::Failed(Answer::of_failure(&error)),
     };
-    verdict.fwd_status = Some(response.status.as_u16());
-    verdict.origin = Some(Arc::clone(&response.origin));
+    verdict.fwd_status = Some(reply.status.as_u16());
+    verdict.origin = Some(Arc::clone(&reply.source));
+    verdict.upper = reply.upper.clone();
     let fetched = Fetched {
         method: &life.request.method,
         request_headers: &life.request.headers,
         path: &life.request.path_and_query,
-        request_ms,
-        response_ms: life.shared.clock.now_ms(),
-        status: response.status,
-        headers: &response.headers,
+        request_ms: reply.request_ms,
+        response_ms: reply.response_ms,
+        status: reply.status,
+        headers: &reply.headers,
+        initial_age_ms: reply.shared().map(|shared| shared.initial_age_ms),
     };
     if let Some(object) = stored {
-        update_by_head(life, &object, &fetched, stamp).await;
-        return Passed::Through(Box::new(response), verdict);
+        update_by_head(life, &object, &fetched, Arc::clone(&reply.stamp)).await;
+        return Passed::Through(Box::new(reply), verdict);
     }
-    invalidate(life, response.status, &response).await;
-    invalidate_groups(life, &response).await;
+    invalidate(life, &reply).await;
+    invalidate_groups(life, &reply).await;
     if life.request.method == Method::POST
         && is_keyed_whole(life)
         && let Ok(head) =
@@ -93,18 +93,43 @@ pub async fn pass(
             service: Arc::clone(&life.service.name),
             url: life.key.url.clone(),
             head,
-            stamp,
-            total: errand::content_length(&response.headers),
+            stamp: reply.stamp,
+            total: errand::content_length(&reply.headers),
             from: 0,
             until: None,
             coding: Coding::Identity,
+            fed_by: Hop::Origin,
+            transient: false,
         });
         life.shared.store.commit(&object).await;
-        life.shared.spawn(errand::pump(response.body, writer));
+        life.shared.spawn(errand::pump(reply.body, writer, false));
         verdict.stored = true;
         return Passed::Stored(object, verdict);
     }
-    Passed::Through(Box::new(response), verdict)
+    Passed::Through(Box::new(reply), verdict)
+}
+
+async fn ask(life: &Life, body: Option<RequestBody>, forward: &Forward) -> Result<Reply, FetchError> {
+    let interim = Some(life.request.interim.clone());
+    if past_the_cache(&life.service, &life.request).is_none() {
+        let question = Question {
+            request: &life.request,
+            headers: &life.request.headers,
+            forward,
+            may_be_cut: false,
+            resumes: false,
+            interim,
+        };
+        return life.upward(life.offset()).ask(&question).await;
+    }
+    let request = match body {
+        Some(body) => forward.clone().request_with(body, life.request.body_bytes, interim),
+        None => forward.request(interim),
+    };
+    let stamp = life.shared.store.stamp();
+    let request_ms = life.shared.clock.now_ms();
+    let response = life.service.pool.fetch(request).await?;
+    Ok(Reply::of_origin(response, stamp, request_ms, life.shared.clock.now_ms()))
 }
 
 /// Whether the key says all that the origin was told: an answer to more is not for who asks for less.
@@ -138,8 +163,8 @@ async fn update_by_head(life: &Life, object: &Arc<Object>, fetched: &Fetched<'_>
 
 /// RFC 9875 section 3: an answer to an unsafe method may invalidate whole groups. That is a purge by tag, and
 /// it is written down as one.
-async fn invalidate_groups(life: &Life, response: &Response) {
-    let groups = invalidate::groups(&life.request.method, response.status, &response.headers);
+async fn invalidate_groups(life: &Life, reply: &Reply) {
+    let groups = invalidate::groups(&life.request.method, reply.status, &reply.headers);
     if groups.is_empty() {
         return;
     }
@@ -154,13 +179,13 @@ async fn invalidate_groups(life: &Life, response: &Response) {
 }
 
 /// RFC 9111 section 4.4. What is under way for these targets is older than the change, too.
-async fn invalidate(life: &Life, status: StatusCode, response: &Response) {
+async fn invalidate(life: &Life, reply: &Reply) {
     let targets = invalidate::targets(
         &life.request.method,
-        status,
+        reply.status,
         &life.request.authority,
         &life.request.path_and_query,
-        &response.headers,
+        &reply.headers,
     );
     for target in targets {
         let key = key::primary_key(
@@ -172,6 +197,9 @@ async fn invalidate(life: &Life, status: StatusCode, response: &Response) {
             &life.service.settings.key,
         );
         life.shared.fills.outdate(&key.key);
+        if let Some(mesh) = &life.shared.mesh {
+            mesh.note_change(key.key, life.shared.clock.now_ms());
+        }
         if let Some(variants) = life.shared.store.lookup(&key.key).await {
             for object in &variants.objects {
                 life.shared.store.remove(object).await;

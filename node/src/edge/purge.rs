@@ -32,10 +32,7 @@ pub async fn purge(shared: &Shared, service: &Service, request: &ClientHead) -> 
         mode: if soft { Mode::Soft } else { Mode::Hard },
     };
     match shared.store.purge(order, shared.clock.now_ms()).await {
-        Ok(version) => {
-            let id = format!("{}/{:016x}/{}", shared.store.region(), version.epoch, version.index);
-            Answer::new(StatusCode::OK, "purged", format!("purged {id}"))
-        }
+        Ok(entry) => Answer::new(StatusCode::OK, "purged", format!("purged {}", entry.id())),
         Err(error) => {
             tracing::error!(%error, "a purge was not written");
             let text = "the purge could not be written down; nothing was purged";

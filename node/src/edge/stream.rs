@@ -1,16 +1,17 @@
-//! A stored body as a stream, which fills its gaps from the origin on the way.
+//! A stored body as a stream, which fills its gaps from above on the way.
 //!
 //! A gap is where bytes are missing that the head promises: a slice that was evicted or damaged, the rest
-//! of a fill that broke, the parts of a body of which only ranges are stored. It is fetched by range, under
-//! the condition that the representation is still the same (RFC 9110 section 13.1.5). Where that cannot be
-//! asked, or is not so, the stream ends in an error: a client's download ends whole or is reset, never short.
+//! of a fill that broke, the parts of a body of which only ranges are stored, the shards that others own. It is
+//! fetched by range, from whoever owns that range, under the condition that the representation is still the
+//! same (RFC 9110 section 13.1.5). Where that cannot be asked, or is not so, the stream ends in an error: a
+//! client's download ends whole or is reset, never short.
 
 use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use http::{HeaderValue, StatusCode, header};
-use starling_proto::cache::range::ContentRange;
+use starling_proto::{cache::range::ContentRange, ring::Hop};
 
 use super::{
     Shared,
@@ -19,19 +20,18 @@ use super::{
     forward::Forward,
     life::Life,
     service::Service,
+    upward::{Asker, Question, Reply, Upward, Wanted},
 };
-use crate::{
-    origin::{FetchError, Response},
-    store::{BodyReader, Object, ReadError},
-};
+use crate::store::{BodyReader, BodyWriter, Object, ReadError};
 
-/// How many gaps one response may fill.
+/// How many refills of one response may bring less than a slice.
 const REFILLS_MAX: u32 = 16;
 
 /// How missing bytes can be asked for again.
 pub struct Refill {
     shared: Arc<Shared>,
     service: Arc<Service>,
+    asker: Asker,
     request: Arc<ClientHead>,
 }
 
@@ -41,20 +41,55 @@ impl Refill {
         Self {
             shared: Arc::clone(&life.shared),
             service: Arc::clone(&life.service),
+            asker: life.asker.clone(),
             request: Arc::clone(&life.request),
         }
     }
 
-    /// Asks for a range of what is still the same representation.
-    async fn ask(&self, range: &Range<u64>, etag: &HeaderValue) -> Result<Response, FetchError> {
+    /// The ways to the byte at `at`.
+    fn upward(&self, object: &Object, at: u64) -> Upward {
+        let wanted = Wanted { key: object.key, url: &object.url, at };
+        Upward::new(&self.shared, &self.service, &self.asker, wanted)
+    }
+
+    /// Asks for what a writer is to bring of what is still the same representation.
+    async fn ask(
+        &self,
+        upward: &mut Upward,
+        object: &Object,
+        range: &Range<u64>,
+    ) -> Result<Reply, &'static str> {
+        let (Some(etag), total) = (object.head.strong_etag(), object.body.total()) else {
+            return Err("without a strong validator it cannot be resumed");
+        };
         let forward = Forward::of(&self.shared, &self.service, &self.request);
         let mut forward = forward.storable(&self.service.settings.key);
-        let range = format!("bytes={}-{}", range.start, range.end - 1);
+        let field = format!("bytes={}-{}", range.start, range.end - 1);
         forward
             .headers
-            .insert(header::RANGE, HeaderValue::from_str(&range).expect("digits are a valid value"));
+            .insert(header::RANGE, HeaderValue::from_str(&field).expect("digits are a valid value"));
         forward.headers.insert(header::IF_RANGE, etag.clone());
-        self.service.pool.fetch(forward.request(None)).await
+        let question = Question {
+            request: &self.request,
+            headers: &self.request.headers,
+            forward: &forward,
+            may_be_cut: false,
+            resumes: true,
+            interim: None,
+        };
+        loop {
+            let reply = upward.ask(&question).await.map_err(|error| error.as_str())?;
+            let content = reply.headers.get(header::CONTENT_RANGE).and_then(ContentRange::parse);
+            let is_same = reply.status == StatusCode::PARTIAL_CONTENT
+                && reply.headers.get(header::ETAG) == Some(etag)
+                && content.is_some_and(|content| content.range == *range && content.total == total);
+            match is_same {
+                true => return Ok(reply),
+                // It may have an older one, or a newer.
+                false if reply.is_of_peer() => upward.leave(),
+                false => return Err("the origin has another representation now"),
+            }
+        }
     }
 }
 
@@ -63,15 +98,20 @@ pub struct FillingReader {
     object: Arc<Object>,
     reader: BodyReader,
     end: u64,
-    refill: Refill,
-    refills: u32,
+    /// None: what is missing stays missing.
+    refill: Option<Refill>,
+    /// Refills one after another that brought less than a slice, and where the last one began.
+    barren: u32,
+    last_at: Option<u64>,
 }
 
 impl FillingReader {
-    /// A reader of `range` of the object's body; an end of `u64::MAX` means the end of the body.
-    pub fn new(object: Arc<Object>, range: Range<u64>, refill: Refill) -> Self {
-        let reader = object.body.reader(range.clone());
-        Self { object, reader, end: range.end, refill, refills: 0 }
+    /// A reader of `range` of the object's body; an end of `u64::MAX` means the end of the body. Without a
+    /// refill nothing is waited for.
+    pub fn new(object: Arc<Object>, range: Range<u64>, refill: Option<Refill>) -> Self {
+        let hop = refill.as_ref().map_or(Hop::Origin, |refill| refill.asker.hop);
+        let reader = object.body.reader_at(range.clone(), hop);
+        Self { object, reader, end: range.end, refill, barren: 0, last_at: None }
     }
 
     /// The next bytes; `None` at the end of the range.
@@ -79,6 +119,7 @@ impl FillingReader {
         loop {
             match self.reader.next().await {
                 Ok(chunk) => return Ok(chunk),
+                Err(error @ ReadError::Below { .. }) => return Err(BodyError(error.to_string().into())),
                 Err(error) => self.fill(&error).await?,
             }
         }
@@ -97,41 +138,47 @@ impl FillingReader {
         stream::iter(first.map(Ok)).chain(rest).boxed()
     }
 
-    /// Has the origin asked for what is missing at the reader's position.
+    /// Has somebody asked for what is missing at the reader's position.
     async fn fill(&mut self, error: &ReadError) -> Result<(), BodyError> {
         let failed = |why: &str| BodyError(format!("{error}: {why}").into());
-        if self.refills == REFILLS_MAX {
+        let Some(refill) = &self.refill else { return Err(failed("nobody is asked for it")) };
+        let at = self.reader.position();
+        let slice = refill.shared.store.slice_bytes();
+        match self.last_at.replace(at) {
+            Some(last) if at - last < slice => self.barren += 1,
+            _ => self.barren = 0,
+        }
+        if self.barren == REFILLS_MAX {
             return Err(failed("too many gaps"));
         }
-        self.refills += 1;
-        let at = self.reader.position();
-        let (Some(etag), Some(total)) = (self.object.head.strong_etag(), self.object.body.total()) else {
+        let (Some(_), Some(total)) = (self.object.head.strong_etag(), self.object.body.total()) else {
             return Err(failed("without a strong validator and a length it cannot be resumed"));
         };
-        // Up to the end of a slice, so that many small ranges leave few gaps.
-        let slice = self.refill.shared.store.slice_bytes();
+        let mut upward = refill.upward(&self.object, at);
+        // Up to the end of a slice, so that many small ranges leave few gaps; not beyond what its owner owns.
         let until = self.end.min(total).max((at + 1).next_multiple_of(slice)).min(total);
-        let Some(writer) = self.object.body.writer(at..until) else {
+        let until = until.min(upward.shard_end());
+        if self.barren > 1 {
+            // Who was asked before takes the question on and gives nothing.
+            upward.go_to_origin();
+        }
+        let Some(writer) = self.object.body.writer(at..until, upward.fed_by()) else {
             // Somebody else has begun to fill it.
             return Ok(());
         };
         let asked = writer.range();
-        let response = match self.refill.ask(&asked, etag).await {
-            Ok(response) => response,
-            Err(error) => {
-                writer.abort("refill-failed");
-                return Err(failed(error.as_str()));
+        let asking = refill.ask(&mut upward, &self.object, &asked);
+        match asking.await {
+            Ok(reply) => {
+                refill.shared.spawn(errand::pump(reply.body, writer, false));
+                Ok(())
             }
-        };
-        let content = response.headers.get(header::CONTENT_RANGE).and_then(ContentRange::parse);
-        let same = response.status == StatusCode::PARTIAL_CONTENT
-            && response.headers.get(header::ETAG) == Some(etag)
-            && content.is_some_and(|content| content.range == asked && content.total == Some(total));
-        if !same {
-            writer.abort("refill-changed");
-            return Err(failed("the origin has another representation now"));
+            Err(why) => Err(give_up(writer, failed(why))),
         }
-        self.refill.shared.spawn(errand::pump(response.body, writer));
-        Ok(())
     }
+}
+
+fn give_up(writer: BodyWriter, error: BodyError) -> BodyError {
+    writer.abort("refill-failed");
+    error
 }

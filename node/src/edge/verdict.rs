@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use starling_proto::cache::status::HopStatus;
 
+use super::upward::Upper;
+
 /// What became of a request; one word each, the same in logs, metrics and docs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -64,8 +66,10 @@ pub struct Verdict {
     pub collapsed: bool,
     /// Our own, finer reason.
     pub detail: Option<&'static str>,
-    /// Which origin answered.
+    /// Which origin answered, or which node.
     pub origin: Option<Arc<str>>,
+    /// What the nodes above say of themselves.
+    pub upper: Upper,
 }
 
 impl Verdict {
@@ -79,6 +83,7 @@ impl Verdict {
             collapsed: false,
             detail: None,
             origin: None,
+            upper: None,
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use starling_proto::purge::Region;
+
 /// Why the store could not be opened. Nothing was changed on disk.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -45,6 +47,30 @@ pub enum StoreError {
     /// It could not be made durable.
     #[error("the purge could not be written to disk and was not applied: {0}")]
     NotDurable(#[source] IndexError),
+    /// Entries of another node do not follow each other.
+    #[error("the batch of log {region} is torn at entry {at}")]
+    Torn {
+        /// The log.
+        region: Region,
+        /// The place where the wrong entry stands.
+        at: u64,
+    },
+    /// Entries before these have not been applied yet: ask for them.
+    #[error("entries {applied} to {since} of log {region} are missing")]
+    Gap {
+        /// The log.
+        region: Region,
+        /// The last entry applied.
+        applied: u64,
+        /// The place the batch begins at.
+        since: u64,
+    },
+    /// Another node tells of an earlier life of this node's own log.
+    #[error("only this node writes its own log")]
+    OwnLog,
+    /// A log could not be read.
+    #[error("the purge log could not be read: {0}")]
+    Unreadable(#[source] IndexError),
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
@@ -77,6 +103,12 @@ pub enum ReadError {
         at: u64,
         /// What the writer gave as its reason.
         why: &'static str,
+    },
+    /// Somebody is bringing these bytes, but from no higher hop than this reader's: to wait could be for ever.
+    #[error("bytes from {at} on come from below")]
+    Below {
+        /// The first byte that is missing.
+        at: u64,
     },
 }
 

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `objects` | cache key, body id | [`Record`] |
 //! | `segments` | segment, cache key, body id | nothing: whose slices lie in the segment |
-//! | `purges` | epoch, index (of this node's region) | [`Entry`] |
+//! | `purges` | length and name of the log, epoch, index | [`Entry`] |
 //! | `meta` | a name | see [`Index::life`] |
 //!
 //! Every call here blocks: call from a blocking thread. A record that does not decode is deleted and counted
@@ -83,12 +83,28 @@ impl Index {
             |error: IndexError| OpenError::Damaged { path: self.path.clone(), detail: error.to_string() };
         let number = self.meta::<u64>(LIFE).map_err(damaged)?.unwrap_or_default() + 1;
         let mut applied = self.meta::<Versions>(APPLIED).map_err(damaged)?.unwrap_or_default();
+        let mut batch = WriteBatch::default();
+        let mut entries = self.purges().map_err(damaged)?;
+        if let Some(bare) = alone(region).filter(|_| applied.get(region).is_none())
+            && let Some(at) = applied.take(&bare)
+        {
+            // It stood alone until now, and its log had the region's name.
+            applied.set(region.clone(), at);
+            for entry in entries.iter_mut().filter(|entry| entry.region == bare) {
+                batch.delete_cf(self.family(PURGES), purge_name(&bare, entry.version));
+                entry.region = region.clone();
+                let name = purge_name(region, entry.version);
+                batch.put_cf(
+                    self.family(PURGES),
+                    name,
+                    codec::encode(entry).map_err(|error| damaged(error.into()))?,
+                );
+            }
+        }
         if applied.get(region).is_none() {
             applied.set(region.clone(), Version { epoch: new_epoch, index: 0 });
         }
-        let entries = self.purges().map_err(damaged)?;
         let oldest_segment = self.meta::<u32>(OLDEST_SEGMENT).map_err(damaged)?.unwrap_or_default();
-        let mut batch = WriteBatch::default();
         batch.put_cf(self.family(META), LIFE, codec::encode(&number).map_err(|e| damaged(e.into()))?);
         batch.put_cf(self.family(META), APPLIED, codec::encode(&applied).map_err(|e| damaged(e.into()))?);
         self.db.write_opt(batch, &synced()).map_err(|e| damaged(e.into()))?;
@@ -176,19 +192,53 @@ impl Index {
         Ok(self.db.write(batch)?)
     }
 
-    /// Makes a purge durable: it is on disk when this returns.
-    pub fn append_purge(&self, entry: &Entry, applied: &Versions) -> Result<(), IndexError> {
+    /// Makes purges, and how far the logs are applied with them, durable: they are on disk when this returns.
+    pub fn append_purges(&self, entries: &[Entry], applied: &Versions) -> Result<(), IndexError> {
         let mut batch = WriteBatch::default();
-        batch.put_cf(self.family(PURGES), purge_name(entry.version), codec::encode(entry)?);
+        for entry in entries {
+            let name = purge_name(&entry.region, entry.version);
+            batch.put_cf(self.family(PURGES), name, codec::encode(entry)?);
+        }
         batch.put_cf(self.family(META), APPLIED, codec::encode(applied)?);
         Ok(self.db.write_opt(batch, &synced())?)
     }
 
-    /// Drops purges committed before `oldest_ms`.
+    /// Up to `count` entries of a log from `from` on, in the epoch of `from`.
+    pub fn purges_from(
+        &self,
+        region: &Region,
+        from: Version,
+        count: usize,
+    ) -> Result<Vec<Entry>, IndexError> {
+        let first = purge_name(region, from);
+        let log = &first[..first.len() - size_of::<u64>()];
+        let mut found = Vec::new();
+        let mode = IteratorMode::From(&first, Direction::Forward);
+        for item in self.db.iterator_cf(self.family(PURGES), mode).take(count) {
+            let (name, value) = item?;
+            if !name.starts_with(log) {
+                break;
+            }
+            found.push(codec::decode(&value)?);
+        }
+        Ok(found)
+    }
+
+    /// Drops purges committed before `oldest_ms`: of each log its beginning, so that what is left has no gap.
     pub fn drop_purges_before(&self, oldest_ms: UnixMs) -> Result<(), IndexError> {
         let mut batch = WriteBatch::default();
-        for entry in self.purges()?.iter().filter(|entry| entry.at_ms < oldest_ms) {
-            batch.delete_cf(self.family(PURGES), purge_name(entry.version));
+        let mut kept = None;
+        for item in self.db.iterator_cf(self.family(PURGES), IteratorMode::Start) {
+            let (name, value) = item?;
+            let log = name[..name.len().saturating_sub(size_of::<u64>())].to_vec();
+            if kept.as_ref() == Some(&log) {
+                continue;
+            }
+            if codec::decode::<Entry>(&value)?.at_ms < oldest_ms {
+                batch.delete_cf(self.family(PURGES), name);
+            } else {
+                kept = Some(log);
+            }
         }
         Ok(self.db.write(batch)?)
     }
@@ -256,11 +306,16 @@ fn parse_name(name: &[u8]) -> Option<(Key, u64)> {
     Some((Key::from_bytes(*key), u64::from_be_bytes(id.try_into().ok()?)))
 }
 
-fn purge_name(version: Version) -> [u8; 16] {
-    let mut name = [0; 16];
-    name[..8].copy_from_slice(&version.epoch.to_be_bytes());
-    name[8..].copy_from_slice(&version.index.to_be_bytes());
-    name
+/// The name of the log that a node of a mesh wrote when it stood alone.
+fn alone(log: &Region) -> Option<Region> {
+    log.as_str().split_once(':').map(|(region, _)| Region::new(region))
+}
+
+/// Entries of one log lie together, in their order.
+fn purge_name(region: &Region, version: Version) -> Vec<u8> {
+    let log = region.as_str().as_bytes();
+    let length = u16::try_from(log.len()).expect("names of logs are bounded by the configuration");
+    [&length.to_be_bytes()[..], log, &version.epoch.to_be_bytes(), &version.index.to_be_bytes()].concat()
 }
 
 fn synced() -> WriteOptions {

@@ -42,9 +42,9 @@ use std::sync::Arc;
 use starling_proto::{
     Key, UnixMs,
     cache::storing::StoredHead,
-    purge::{Purged, Region, Stamp, Version},
+    purge::{Batch, Entry, Purged, Region, Stamp, Subject, Versions},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use body::{Body, BodyReader, BodyWriter};
@@ -159,7 +159,7 @@ impl Store {
     pub fn begin(&self, new: NewObject) -> (Arc<Object>, BodyWriter) {
         let tiers = &self.0.tiers;
         let range = new.from..new.until.or(new.total).unwrap_or(u64::MAX);
-        let (body, writer) = Body::arriving(tiers.new_id(), new.total, range, tiers);
+        let (body, writer) = Body::arriving(tiers.new_id(), &new, range, tiers);
         (Arc::new(Object::new(new, body)), writer)
     }
 
@@ -209,17 +209,45 @@ impl Store {
         self.0.purges.stamp()
     }
 
+    /// The purges that are applied here, whenever that changes.
+    pub fn stamps(&self) -> watch::Receiver<Stamp> {
+        self.0.purges.stamps()
+    }
+
     /// Purges: durable, then applied, when this returns. On an error nothing was applied. Once begun it is
     /// carried out even if the future is dropped.
-    pub async fn purge(&self, request: PurgeRequest, at_ms: UnixMs) -> Result<Version, StoreError> {
+    pub async fn purge(&self, request: PurgeRequest, at_ms: UnixMs) -> Result<Entry, StoreError> {
+        self.on_log(move |purges, index| purges.purge(index, request, at_ms)).await
+    }
+
+    /// Applies what is new of another log, as [`purge`](Self::purge) does; answers whether anything was.
+    pub async fn apply(&self, batch: Batch) -> Result<bool, StoreError> {
+        self.on_log(move |purges, index| purges.apply(index, &batch)).await
+    }
+
+    /// What a node at these versions has not applied, as far as it is known here: a bounded part of it. To be
+    /// asked again until nothing comes.
+    pub async fn missing(&self, there: Stamp) -> Result<Vec<Batch>, StoreError> {
+        self.on_log(move |purges, index| purges.missing(index, &there).map_err(StoreError::Unreadable)).await
+    }
+
+    async fn on_log<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Purges, &Index) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (tiers, purges) = (self.0.tiers.clone(), self.0.purges.clone());
-        let work = move || purges.purge(&tiers.index, request, at_ms);
+        let work = move || work(&purges, &tiers.index);
         self.0.tasks.spawn_blocking(work).await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Whether a purge names the object. One integer comparison when none came since it was last asked.
     pub fn purged(&self, object: &Object) -> Purged {
         self.0.purges.check(object)
+    }
+
+    /// The same for what is not an object yet.
+    pub fn purged_subject(&self, subject: Subject<'_>, stamp: &Versions) -> Purged {
+        self.0.purges.check_subject(subject, stamp)
     }
 
     /// What is held, and what was done since the store was opened.

@@ -11,6 +11,7 @@ use starling_proto::{
     Key,
     cache::{encoding::Coding, storing::StoredHead},
     purge::{Stamp, Subject},
+    ring::Hop,
 };
 
 use super::body::Body;
@@ -38,6 +39,10 @@ pub struct NewObject {
     pub until: Option<u64>,
     /// Identity, or which sibling compressed at the edge this is.
     pub coding: Coding,
+    /// Who gives its bytes: only readers at a lower hop wait for them.
+    pub fed_by: Hop,
+    /// It is not to be committed: its slices stay off the disk and leave memory with its last reader.
+    pub transient: bool,
 }
 
 /// One stored response: head, stamp, body in slices.

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use starling_proto::{
     Key,
     purge::{Stamp, Versions},
+    ring::Hop,
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -149,7 +150,7 @@ impl Tiers {
                     }
                 }
             }
-            (slices, total) => Body::sparse(id, Extents::stored(total, slices), self),
+            (slices, total) => Body::sparse(id, Extents::stored(total, slices), self, false),
         };
         let (service, stamp) = self.share(&record.service, record.stamp.into_owned());
         let new = NewObject {
@@ -163,6 +164,8 @@ impl Tiers {
             from: 0,
             until: None,
             coding: record.coding,
+            fed_by: Hop::Origin,
+            transient: false,
         };
         let object = Arc::new(Object::new(new, body));
         // So that who fills its gaps has the record written again.
@@ -235,7 +238,7 @@ impl Tiers {
     pub async fn body_arrived(&self, body: &Body, committed: Option<Arc<Object>>) {
         match committed {
             Some(object) => self.record(&object).await,
-            None if self.disk.is_none() => drop(body.settle()),
+            None if self.disk.is_none() || body.is_transient() => drop(body.settle()),
             None => {}
         }
     }

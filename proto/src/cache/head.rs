@@ -155,7 +155,7 @@ impl StoredHead {
 }
 
 /// The entity tag of these fields, when there is one that is well-formed and strong.
-pub(super) fn strong_etag(headers: &HeaderMap) -> Option<&HeaderValue> {
+pub fn strong_etag(headers: &HeaderMap) -> Option<&HeaderValue> {
     fields::sole(headers, &ETAG)
         .filter(|etag| etag.as_bytes().first() == Some(&b'"') && is_quoted(etag.as_bytes()))
 }

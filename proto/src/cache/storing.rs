@@ -10,7 +10,7 @@ use http::{
     },
 };
 
-pub use super::head::{Lifetime, LifetimeSource, ReuseRules, StaleRule, StoredHead};
+pub use super::head::{Lifetime, LifetimeSource, ReuseRules, StaleRule, StoredHead, strong_etag};
 use super::{
     Policy,
     directives::{Directives, RequestDirectives},
@@ -38,6 +38,9 @@ pub struct Fetched<'a> {
     pub status: StatusCode,
     /// Its fields, as received.
     pub headers: &'a HeaderMap,
+    /// How old it was when it came, where another node of this mesh worked that out: it stands for what
+    /// `Age` and `Date` would say, which that node has counted already.
+    pub initial_age_ms: Option<u64>,
 }
 
 /// Why an answer is not stored.
@@ -205,7 +208,9 @@ pub(super) fn judge(
 
     let unvalidated = || directives.no_cache.fields().iter().chain(directives.private.fields());
     let sets_cookie = headers.contains_key(SET_COOKIE) && !unvalidated().any(|name| name == SET_COOKIE);
-    let initial_age_ms = freshness::initial_age_ms(&headers, fetched.request_ms, fetched.response_ms);
+    let initial_age_ms = fetched
+        .initial_age_ms
+        .unwrap_or_else(|| freshness::initial_age_ms(&headers, fetched.request_ms, fetched.response_ms));
     let overridden = if sets_cookie { None } else { freshness::overridden(status, fetched.path, policy) };
     let lifetime = overridden.unwrap_or_else(|| {
         freshness::lifetime(status, &headers, (&directives, source), fetched.response_ms, policy)

@@ -186,3 +186,17 @@ proptest! {
         })?;
     }
 }
+
+/// What another node of the mesh worked out is not worked out again from the same fields.
+#[test]
+fn a_given_initial_age_stands_for_age_and_date() {
+    let response = headers(&[FRESH, ("age", "50")]);
+    let judged = |given| {
+        answered(&Method::GET, 200, &HeaderMap::new(), &response, |fetched| {
+            let fetched = Fetched { initial_age_ms: given, ..*fetched };
+            admit(&fetched, &Policy::default()).expect("it is stored").initial_age_ms
+        })
+    };
+    assert_eq!(judged(None), 50_000);
+    assert_eq!(judged(Some(7)), 7);
+}

@@ -53,6 +53,7 @@ pub fn answered<T>(
         response_ms: T0,
         status: StatusCode::from_u16(status).expect("a status"),
         headers: response,
+        initial_age_ms: None,
     })
 }
 

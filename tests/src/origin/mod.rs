@@ -11,7 +11,10 @@ pub use request::Received;
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::{
@@ -37,6 +40,7 @@ struct Shared {
     handler: Mutex<Handler>,
     requests: Mutex<Vec<Received>>,
     count: watch::Sender<usize>,
+    body_bytes: AtomicU64,
 }
 
 impl TestOrigin {
@@ -56,6 +60,7 @@ impl TestOrigin {
             handler: Mutex::new(Arc::new(handler)),
             requests: Mutex::default(),
             count: watch::Sender::new(0),
+            body_bytes: AtomicU64::new(0),
         });
         let serving = tokio::spawn(serve(listener, shared.clone()));
         Self { address, shared, serving }
@@ -89,6 +94,11 @@ impl TestOrigin {
     /// How many requests there were.
     pub fn total(&self) -> usize {
         lock(&self.shared.requests).len()
+    }
+
+    /// How many bytes of bodies were written so far, whether or not they arrived.
+    pub fn body_bytes(&self) -> u64 {
+        self.shared.body_bytes.load(Ordering::Relaxed)
     }
 
     /// The last request for this target.
@@ -146,7 +156,7 @@ async fn converse(stream: TcpStream, connection: u64, shared: Arc<Shared>) {
         shared.count.send_modify(|count| *count += 1);
         let handler = lock(&shared.handler).clone();
         let reply = handler(&request);
-        match reply.play(&request, stream.get_mut()).await {
+        match reply.play(&request, stream.get_mut(), &shared.body_bytes).await {
             Ok(true) => {}
             Ok(false) | Err(_) => return,
         }

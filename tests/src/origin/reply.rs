@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -184,8 +185,13 @@ impl Reply {
         self
     }
 
-    /// Plays the answer; `true` when the connection may carry another request.
-    pub(super) async fn play(self, request: &Received, stream: &mut TcpStream) -> io::Result<bool> {
+    /// Plays the answer and counts the bytes of its body; `true` when the connection may carry another request.
+    pub(super) async fn play(
+        self,
+        request: &Received,
+        stream: &mut TcpStream,
+        body_bytes: &AtomicU64,
+    ) -> io::Result<bool> {
         match &self.before {
             Before::Nothing => {}
             Before::Gate(gate) => gate.pass().await,
@@ -206,7 +212,7 @@ impl Reply {
         }
         stream.write_all(self.final_head().as_bytes()).await?;
         let bodiless = request.method == "HEAD" || matches!(self.status, 204 | 304);
-        if !bodiless && !self.write_body(stream).await? {
+        if !bodiless && !self.write_body(stream, body_bytes).await? {
             // What was sent is to arrive before the end of the connection does.
             stream.flush().await?;
             return Ok(false);
@@ -234,7 +240,7 @@ impl Reply {
     }
 
     /// Writes the body; `false` when the script lets it die.
-    async fn write_body(&self, stream: &mut TcpStream) -> io::Result<bool> {
+    async fn write_body(&self, stream: &mut TcpStream, body_bytes: &AtomicU64) -> io::Result<bool> {
         let end = self.die_after.unwrap_or(self.body.len()).min(self.body.len());
         let step = self.drip.map_or(256 << 10, |(bytes, _)| bytes.max(1));
         let mut gate = self.pause.clone();
@@ -249,6 +255,7 @@ impl Reply {
             let pause_at = gate.as_ref().map_or(end, |(bytes, _)| (*bytes).min(end));
             let next = (at + step).min(pause_at);
             self.write_piece(stream, &self.body[at..next]).await?;
+            body_bytes.fetch_add((next - at) as u64, Ordering::Relaxed);
             at = next;
             if let Some((_, pause)) = self.drip {
                 sleep(pause).await;

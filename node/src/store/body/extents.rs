@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use starling_proto::ring::Hop;
 use tokio::sync::Notify;
 
 use super::super::{
@@ -58,6 +59,8 @@ struct Fill {
     sealed: u64,
     at: u64,
     until: u64,
+    /// Who gives the bytes.
+    fed_by: Hop,
     /// What arrived after `sealed`, with the offset each chunk starts at.
     open: Vec<(u64, Bytes)>,
 }
@@ -79,6 +82,8 @@ pub(in super::super) enum Look {
     Stored { start: u64, len: u32, live: Weak<SliceBuf>, place: Option<Place> },
     /// They are coming: look again when notified.
     Coming(Arc<Notify>),
+    /// They are coming, but not from above who looks.
+    Below,
     /// The body ends here.
     End,
     /// Nobody has them, nobody brings them.
@@ -110,6 +115,10 @@ impl Extents {
 
     pub fn is_arriving(&self) -> bool {
         !self.fills.is_empty()
+    }
+
+    pub fn is_arriving_at(&self, hop: Hop) -> bool {
+        self.fills.iter().any(|fill| fill.fed_by > hop)
     }
 
     pub fn slice_count(&self) -> usize {
@@ -176,8 +185,8 @@ impl Extents {
         self.fills.iter_mut().find(|fill| fill.id == id)
     }
 
-    /// What there is at `position` for a reader that was born when `born` fills had failed.
-    pub fn look(&self, position: u64, end: u64, born: u64) -> Look {
+    /// What there is at `position` for a reader that was born when `born` fills had failed, and stands at `hop`.
+    pub fn look(&self, position: u64, end: u64, (born, hop): (u64, Hop)) -> Look {
         if position >= end.min(self.total.unwrap_or(u64::MAX)) {
             return Look::End;
         }
@@ -185,7 +194,10 @@ impl Extents {
             return self.slices[index].look(position, end);
         }
         if let Some(fill) = self.fills.iter().find(|f| f.sealed <= position && position < f.until) {
-            return fill.look(position, end).unwrap_or_else(|| Look::Coming(self.changed.clone()));
+            return fill.look(position, end).unwrap_or_else(|| match fill.fed_by > hop {
+                true => Look::Coming(self.changed.clone()),
+                false => Look::Below,
+            });
         }
         let failure = self
             .failures
@@ -211,10 +223,11 @@ impl Extents {
     }
 
     /// Begins a fill of `range`, which is a gap, and names it.
-    pub fn begin_fill(&mut self, range: Range<u64>) -> u64 {
+    pub fn begin_fill(&mut self, range: Range<u64>, fed_by: Hop) -> u64 {
         self.next_fill += 1;
         let Range { start, end: until } = range;
-        self.fills.push(Fill { id: self.next_fill, sealed: start, at: start, until, open: Vec::new() });
+        let open = Vec::new();
+        self.fills.push(Fill { id: self.next_fill, sealed: start, at: start, until, fed_by, open });
         self.next_fill
     }
 

@@ -15,6 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use starling_proto::ring::Hop;
 
 pub use reader::BodyReader;
 pub use writer::BodyWriter;
@@ -22,7 +23,7 @@ pub use writer::BodyWriter;
 pub(super) use extents::{Extents, Look};
 
 use super::{
-    object::{ALLOCATION, Object},
+    object::{ALLOCATION, NewObject, Object},
     record::{Place, SliceRecord},
     tiers::Tiers,
 };
@@ -39,6 +40,21 @@ struct Shared {
     whole: OnceLock<Bytes>,
     /// Else its extents; gone once `whole` is set.
     extents: Mutex<Option<Box<Extents>>>,
+    /// Nothing of it goes to disk; what memory has of it goes with it.
+    transient: bool,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let (true, Some(extents), Some(tiers)) =
+            (self.transient, self.extents.get_mut(), self.tiers.upgrade())
+        else {
+            return;
+        };
+        for start in extents.slice_starts() {
+            tiers.memory.remove_slice(self.id, start);
+        }
+    }
 }
 
 impl Body {
@@ -49,29 +65,31 @@ impl Body {
             tiers: Arc::downgrade(tiers),
             whole: OnceLock::from(bytes),
             extents: Mutex::default(),
+            transient: false,
         }))
     }
 
     /// A body that is about to arrive, and who brings it.
     pub(super) fn arriving(
         id: u64,
-        total: Option<u64>,
+        new: &NewObject,
         range: Range<u64>,
         tiers: &Arc<Tiers>,
     ) -> (Self, BodyWriter) {
-        let mut extents = Extents::stored(total, &[]);
-        let fill = extents.begin_fill(range.clone());
-        let body = Self::sparse(id, extents, tiers);
+        let mut extents = Extents::stored(new.total, &[]);
+        let fill = extents.begin_fill(range.clone(), new.fed_by);
+        let body = Self::sparse(id, extents, tiers, new.transient);
         (body.clone(), BodyWriter::new(body, tiers.clone(), fill, range, true))
     }
 
     /// A body in extents.
-    pub(super) fn sparse(id: u64, extents: Extents, tiers: &Arc<Tiers>) -> Self {
+    pub(super) fn sparse(id: u64, extents: Extents, tiers: &Arc<Tiers>, transient: bool) -> Self {
         Self(Arc::new(Shared {
             id,
             tiers: Arc::downgrade(tiers),
             whole: OnceLock::new(),
             extents: Mutex::new(Some(Box::new(extents))),
+            transient,
         }))
     }
 
@@ -108,17 +126,22 @@ impl Body {
     /// Reads `range`, following whoever brings it; an end of `u64::MAX` means the end of the body, wherever
     /// that will be.
     pub fn reader(&self, range: Range<u64>) -> BodyReader {
-        let born = self.with_extents(|extents| extents.failed()).unwrap_or_default();
-        BodyReader::new(self.clone(), range, born)
+        self.reader_at(range, Hop::Client)
     }
 
-    /// Fills a gap from `range.start` on, up to the next byte that is here or coming: see
-    /// [`BodyWriter::range`]. None when that first byte is here or coming already.
-    pub fn writer(&self, range: Range<u64>) -> Option<BodyWriter> {
+    /// The same for who stands at `hop`, and waits only for bytes that come from above it.
+    pub fn reader_at(&self, range: Range<u64>, hop: Hop) -> BodyReader {
+        let born = self.with_extents(|extents| extents.failed()).unwrap_or_default();
+        BodyReader::new(self.clone(), range, born, hop)
+    }
+
+    /// Fills a gap from `range.start` on with what `fed_by` gives, up to the next byte that is here or coming:
+    /// see [`BodyWriter::range`]. None when that first byte is here or coming already.
+    pub fn writer(&self, range: Range<u64>, fed_by: Hop) -> Option<BodyWriter> {
         let tiers = self.0.tiers.upgrade()?;
         let (fill, range) = self.with_extents(|extents| {
             let gap = extents.gap_in(range).filter(|_| extents.slice_count() < tiers.slices_max)?;
-            Some((extents.begin_fill(gap.clone()), gap))
+            Some((extents.begin_fill(gap.clone(), fed_by), gap))
         })??;
         Some(BodyWriter::new(self.clone(), tiers, fill, range, false))
     }
@@ -130,6 +153,16 @@ impl Body {
     /// Whether somebody is bringing bytes of it.
     pub fn is_arriving(&self) -> bool {
         self.with_extents(|extents| extents.is_arriving()).unwrap_or_default()
+    }
+
+    /// Whether somebody is bringing bytes of it for whom one at `hop` may wait.
+    pub fn is_arriving_at(&self, hop: Hop) -> bool {
+        self.with_extents(|extents| extents.is_arriving_at(hop)).unwrap_or_default()
+    }
+
+    /// Whether nothing of it goes to disk.
+    pub(super) fn is_transient(&self) -> bool {
+        self.0.transient
     }
 
     /// Remembers under which object lookup finds this body. Answers whether fills are still at work: the
@@ -198,7 +231,7 @@ impl Body {
         self.on(|_| None, |extents| Some(act(extents)))
     }
 
-    fn look(&self, position: u64, end: u64, born: u64) -> Look {
+    fn look(&self, position: u64, end: u64, (born, hop): (u64, Hop)) -> Look {
         let whole = |bytes: &Bytes| {
             let end = end.min(bytes.len() as u64);
             if position >= end {
@@ -206,7 +239,7 @@ impl Body {
             }
             Look::Bytes(bytes.slice(position as usize..end as usize))
         };
-        self.on(whole, |extents| extents.look(position, end, born))
+        self.on(whole, |extents| extents.look(position, end, (born, hop)))
     }
 }
 

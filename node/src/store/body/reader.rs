@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use starling_proto::ring::Hop;
 
 use super::{
     super::{errors::ReadError, memory::SliceBuf, record::Place},
@@ -20,11 +21,13 @@ pub struct BodyReader {
     end: u64,
     /// How many fills had failed before: those are gaps, not failures of somebody this reader followed.
     born: u64,
+    /// Where this reader stands: it waits for what comes from above only.
+    hop: Hop,
 }
 
 impl BodyReader {
-    pub(super) fn new(body: Body, range: Range<u64>, born: u64) -> Self {
-        Self { body, position: range.start, end: range.end, born }
+    pub(super) fn new(body: Body, range: Range<u64>, born: u64, hop: Hop) -> Self {
+        Self { body, position: range.start, end: range.end, born, hop }
     }
 
     /// The next bytes, as soon as there are any; None at the end. At most one slice at a time, shared with all
@@ -38,6 +41,7 @@ impl BodyReader {
                 Look::Bytes(bytes) => return Ok(Some(self.advance(bytes))),
                 Look::End => return Ok(None),
                 Look::Gap => return Err(ReadError::Gap { at: self.position }),
+                Look::Below => return Err(ReadError::Below { at: self.position }),
                 Look::Aborted(why) => return Err(ReadError::Aborted { at: self.position, why }),
                 Look::Stored { start, len, live, place } => {
                     if let Some(slice) = self.load(start, len, live, place).await {
@@ -66,7 +70,7 @@ impl BodyReader {
     }
 
     fn look(&self) -> Look {
-        self.body.look(self.position, self.end, self.born)
+        self.body.look(self.position, self.end, (self.born, self.hop))
     }
 
     fn advance(&mut self, bytes: Bytes) -> Bytes {

@@ -117,8 +117,12 @@ impl BodyWriter {
         let open = self.body.with_extents(|extents| extents.open_part(self.fill));
         let Some((start, buf)) = open.flatten() else { return };
         let whole_in_one = start == 0 && total.or(self.body.total()) == Some(self.position);
-        let permit = self.tiers.dirty(buf.as_slice().len()).await;
-        let held = permit.is_some() || whole_in_one;
+        let permit = match self.body.is_transient() {
+            true => None,
+            false => self.tiers.dirty(buf.as_slice().len()).await,
+        };
+        // Nothing can give a slice back that passes through memory alone.
+        let held = permit.is_some() || whole_in_one || self.body.is_transient();
         self.body.with_extents(|extents| extents.seal(self.fill, &buf, held));
         if !whole_in_one {
             self.tiers.memory.put_slice(self.body.id(), start, buf.clone());

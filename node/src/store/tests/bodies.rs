@@ -151,16 +151,16 @@ async fn gaps_are_filled_by_those_who_ask_first_and_kept() {
     assert_eq!(read(&object.body, 20_000..30_000).await.expect("reads"), body.slice(20_000..30_000));
     assert_eq!(read(&object.body, 0..10).await, Err(ReadError::Gap { at: 0 }));
     assert_eq!(read(&object.body, 29_999..30_001).await, Err(ReadError::Gap { at: 30_000 }));
-    assert!(object.body.writer(20_000..30_000).is_none(), "it is here");
+    assert!(object.body.writer(20_000..30_000, Hop::Origin).is_none(), "it is here");
     store.flush().await;
 
     let store = reopen(store, dir.path()).await;
     let object = find(&store, "a").await.expect("a partial object with a strong validator is recorded");
     assert!(object.body.has(20_000..30_000) && !object.body.has(19_999..20_001));
-    let mut before = object.body.writer(0..u64::MAX).expect("a gap");
+    let mut before = object.body.writer(0..u64::MAX, Hop::Origin).expect("a gap");
     assert_eq!(before.range(), 0..20_000, "up to what is here");
-    assert!(object.body.writer(10..20).is_none(), "somebody brings it");
-    let mut after = object.body.writer(30_000..u64::MAX).expect("a gap");
+    assert!(object.body.writer(10..20, Hop::Origin).is_none(), "somebody brings it");
+    let mut after = object.body.writer(30_000..u64::MAX, Hop::Origin).expect("a gap");
     before.push(body.slice(..20_000)).await.expect("pushes");
     after.push(body.slice(30_000..)).await.expect("pushes");
     before.finish().await.expect("finishes");
@@ -236,4 +236,40 @@ async fn readers_of_one_slice_share_one_read_and_one_allocation() {
     }
     assert_eq!(store.stats().slices_from_disk, 1);
     assert!(chunks.iter().all(|chunk| chunk.as_ptr() == chunks[0].as_ptr()));
+}
+
+/// Who has it can read it; nobody else finds it, and nothing of it stays.
+#[tokio::test]
+async fn a_transient_body_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path()).await;
+    let body = content(1, 100_000);
+    let transient = NewObject { transient: true, ..new("a", &store, Some(100_000)) };
+    let (object, mut writer) = store.begin(transient);
+    writer.push(body.clone()).await.expect("pushes");
+    writer.finish().await.expect("finishes");
+    assert_eq!(read_all(&object).await.expect("it is in memory"), body);
+    assert!(store.stats().memory_entries > 0 && find(&store, "a").await.is_none());
+    drop(object);
+    store.flush().await;
+    assert_eq!((store.stats().memory_entries, store.stats().disk_bytes), (0, 0));
+    store.close().await;
+}
+
+/// Two nodes that feed each other must not wait for each other.
+#[tokio::test]
+async fn a_reader_waits_only_for_what_comes_from_above() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path()).await;
+    let (object, mut writer) = store.begin(NewObject { fed_by: Hop::Owner, ..new("a", &store, Some(10)) });
+    writer.push(Bytes::from_static(b"hello")).await.expect("pushes");
+    let mut beside = object.body.reader_at(0..10, Hop::Owner);
+    assert_eq!(beside.next().await, Ok(Some(Bytes::from_static(b"hello"))), "what is here is here");
+    assert_eq!(beside.next().await, Err(ReadError::Below { at: 5 }));
+    assert!(object.body.is_arriving_at(Hop::Client) && !object.body.is_arriving_at(Hop::Owner));
+    let mut below = object.body.reader_at(5..10, Hop::Client);
+    writer.push(Bytes::from_static(b"world")).await.expect("pushes");
+    assert_eq!(below.next().await, Ok(Some(Bytes::from_static(b"world"))));
+    drop(writer);
+    store.close().await;
 }

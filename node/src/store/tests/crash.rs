@@ -29,7 +29,7 @@ async fn victim() {
         }
         let selectors = vec![Selector::Tag(round.to_string())];
         let purge = PurgeRequest { service: "default".to_owned(), selectors, mode: Mode::Hard };
-        let version = store.purge(purge, NOW).await.expect("purges");
+        let version = store.purge(purge, NOW).await.expect("purges").version;
         println!("purged {}", version.index);
     }
 }

@@ -3,6 +3,7 @@
 mod bodies;
 mod crash;
 mod disk;
+mod logs;
 mod model;
 mod purging;
 
@@ -16,6 +17,7 @@ use starling_proto::{
         encoding::Coding,
         storing::{Lifetime, LifetimeSource, ReuseRules, StoredHead},
     },
+    ring::Hop,
 };
 
 use super::*;
@@ -64,6 +66,8 @@ fn new(text: &str, store: &Store, total: Option<u64>) -> NewObject {
         from: 0,
         until: None,
         coding: Coding::Identity,
+        fed_by: Hop::Origin,
+        transient: false,
     }
 }
 

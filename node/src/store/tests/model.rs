@@ -52,7 +52,7 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Begin(start, end) => {
                 let coming = |w: &BodyWriter| w.position() <= start && start < w.range().end;
                 let covered = present[start as usize] || writers.iter().any(coming);
-                let writer = object.body.writer(start..end);
+                let writer = object.body.writer(start..end, Hop::Origin);
                 prop_assert_eq!(writer.is_none(), covered);
                 if let Some(writer) = writer {
                     let range = writer.range();

@@ -20,7 +20,7 @@ async fn a_purge_beats_the_fetch_it_races_and_survives_a_restart() {
     let store = open(dir.path()).await;
     // The origin was asked before the purge, and answers after it.
     let raced = new("a", &store, None);
-    let version = store.purge(purge_of(url("a"), Mode::Hard), NOW).await.expect("purges");
+    let version = store.purge(purge_of(url("a"), Mode::Hard), NOW).await.expect("purges").version;
     assert_eq!(version.index, 1);
     let object = put_new(&store, raced, &content(1, 9_000)).await;
     assert_eq!(store.purged(&object), Purged::Hard);
@@ -31,7 +31,7 @@ async fn a_purge_beats_the_fetch_it_races_and_survives_a_restart() {
     assert_eq!(store.stamp().get(&Region::new("local")), Some(version), "the log goes on where it was");
     let object = put(&store, "a", &content(2, 9_000)).await;
     assert_eq!(store.purged(&object), Purged::No, "asked after the purge");
-    let next = store.purge(purge_of(url("b"), Mode::Hard), NOW).await.expect("purges");
+    let next = store.purge(purge_of(url("b"), Mode::Hard), NOW).await.expect("purges").version;
     assert_eq!((next.epoch, next.index), (version.epoch, 2));
 }
 
@@ -69,7 +69,7 @@ async fn a_purge_whose_asker_went_away_is_whole_or_absent() {
     let mut asked = Box::pin(store.purge(purge_of(url("a"), Mode::Hard), NOW));
     assert!(futures_util::poll!(&mut asked).is_pending());
     drop(asked);
-    let next = store.purge(purge_of(url("b"), Mode::Hard), NOW).await.expect("purges");
+    let next = store.purge(purge_of(url("b"), Mode::Hard), NOW).await.expect("purges").version;
     assert_eq!((next.index, store.purged(&object)), (2, Purged::Hard));
     let store = reopen(store, dir.path()).await;
     assert!(find(&store, "a").await.is_none());
@@ -89,7 +89,7 @@ async fn concurrent_purges_stand_one_after_another() {
         .collect();
     let mut indexes = Vec::new();
     for purge in asked {
-        indexes.push(purge.await.expect("no panic").expect("purges").index);
+        indexes.push(purge.await.expect("no panic").expect("purges").version.index);
     }
     indexes.sort_unstable();
     assert_eq!(indexes, (1..=20).collect::<Vec<_>>());
