@@ -10,7 +10,7 @@ use starling_proto::{
     UnixMs,
     cache::{
         Policy,
-        reuse::{Reuse, decide},
+        reuse::{Reuse, Trust, decide},
         storing::{Fetched, admit},
         vary,
     },
@@ -80,6 +80,7 @@ fn decisions(criterion: &mut Criterion) {
             request_headers: &request,
             stored: &stored,
             purged: Purged::No,
+            trust: Trust::Full,
             policy: &policy,
             now: T0 + 1000,
         };

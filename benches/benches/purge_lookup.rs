@@ -8,12 +8,14 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use starling_proto::purge::{Entry, Mode, PurgeTable, Region, Selector, Subject, Version, Versions};
+use starling_proto::purge::{
+    Change, Entry, Mode, Purge, PurgeTable, Region, Selector, Subject, Version, Versions,
+};
 
 /// A table with this many selectors of all kinds but the whole service.
 fn table(selectors: u64) -> PurgeTable {
     let region = Region::new("eu");
-    let mut table = PurgeTable::new(Versions::default());
+    let mut table = PurgeTable::default();
     for index in 1..=selectors {
         let selector = match index % 4 {
             0 => Selector::Url(format!("www.example.org/page/{index}")),
@@ -26,9 +28,12 @@ fn table(selectors: u64) -> PurgeTable {
             region: region.clone(),
             version: Version { epoch: 1, index },
             at_ms: 1_767_225_600_000,
-            service: "shop".to_owned(),
-            selectors: vec![selector],
-            mode: Mode::Hard,
+            key: 0,
+            change: Change::Purge(Purge {
+                service: "shop".to_owned(),
+                selectors: vec![selector],
+                mode: Mode::Hard,
+            }),
         };
         table.apply(&entry).expect("entries come in order");
     }

@@ -1,5 +1,5 @@
-//! The parts of `side-by-side`, which holds a node against nginx and Varnish on one machine, and of `mesh-sim`,
-//! which simulates many nodes.
+//! The parts of `side-by-side`, which holds a node against nginx and Varnish on one machine, and of `mesh-sim`
+//! and `purge-sim`, which simulate many nodes.
 //!
 //! | module | what it does |
 //! | --- | --- |
@@ -13,6 +13,7 @@
 //! | [`rounds`] | the order of measuring, and medians |
 //! | [`report`] | tables and JSON |
 //! | [`mesh`] | a simulated mesh, phase by phase |
+//! | [`push`] | purges on their way through a simulated world |
 //!
 //! Everything is on loopback; what is started here is ended here, also when this process is interrupted.
 
@@ -22,6 +23,7 @@ pub mod machine;
 pub mod mesh;
 pub mod origin;
 pub mod process;
+pub mod push;
 pub mod report;
 pub mod rounds;
 pub mod servers;

@@ -1,15 +1,20 @@
 //! The one file that knows every room: it builds them bottom-up, owns their tasks, and drains them top-down.
 //!
 //! ```text
-//! build:  store → listeners → identity → link → gossip → edge → front, admin
-//! drain:  not ready → gossip (leave the ring) → front (finish what is under way) → edge (finish fills, and what
-//!         peers asked) → link → store → admin → logs
+//! build:  store → listeners → identity → link → gossip → group, spread, fence → edge → front, admin
+//! drain:  not ready → accepted purges → group (hand leadership over) → gossip (leave the ring) → front (finish what
+//!         is under way) → edge (finish fills, and what peers asked) → group → link → store → admin → logs
 //! ```
 
 mod commands;
 mod exposition;
+mod fence;
+mod logs;
 mod mesh;
+mod purging;
+mod receipts;
 mod report;
+mod services;
 mod spread;
 #[cfg(test)]
 mod tests;
@@ -33,20 +38,22 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     commands::Commands,
-    mesh::{Mesh, SayLocal},
+    mesh::{Joining, Mesh, SayLocal},
+    purging::{InMesh, Purging, PurgingParts},
     report::{MeshReporter, Reporter},
     vitals::Vitals,
 };
 use crate::{
     access_log::AccessLog,
-    admin::{Admin, AdminState, ServiceView, TargetUrl},
+    admin::{Admin, AdminState, TargetUrl},
     clock::Clock,
     config::Config,
-    edge::{self, Edge, EdgeParts, MeshParts, PurgeGuard, ServiceSettings, Services},
+    edge::{self, Edge, EdgeParts, MeshParts, PurgeGuard},
     front::{Certificates, Drained, Front},
     metrics::Metrics,
     store::Store,
     tokens::{Scope, Tokens},
+    trust::Trust,
 };
 
 /// Commands of the admin API that may wait to be taken.
@@ -98,6 +105,7 @@ pub struct Running {
     store: Store,
     edge: Edge,
     mesh: Option<Mesh>,
+    purging: Purging,
     certificates: Certificates,
     access_log: AccessLog,
     draining: watch::Sender<bool>,
@@ -131,8 +139,8 @@ impl Running {
         store: Store,
     ) -> anyhow::Result<Self> {
         let drain_timeout = config.front.limits.drain_timeout;
-        let views: Vec<ServiceView> = config.services.iter().map(view).collect();
-        let services = Services::build(config.services)?;
+        let lifetime_max_ms = config.store.object_lifetime_max_ms;
+        let (services, live) = services::begin(config.services, lifetime_max_ms, store.catalog())?;
         let listeners_http = config.front.http.len();
         let front = Front::bind(config.front)?;
         let admin = Admin::bind(config.admin.clone())?;
@@ -145,16 +153,41 @@ impl Running {
             move || vitals.get().map(Vitals::local).unwrap_or_default()
         });
         // The last step that can fail: all that is begun below has somebody who ends it.
-        let mut mesh = match &config.mesh {
+        let (trust, mut mesh) = match &config.mesh {
             Some(settings) => {
-                let incarnation = mesh::incarnation(&config.node, clock.now_ms())?;
-                Some(Mesh::join(settings, &identity, &store, incarnation, &local).await?)
+                let trust = Trust::default();
+                let joining = Joining {
+                    settings,
+                    node: &config.node,
+                    identity: &identity,
+                    store: &store,
+                    clock,
+                    trust: &trust,
+                    incarnation: mesh::incarnation(&config.node, clock.now_ms())?,
+                    local: &local,
+                };
+                let mesh = Mesh::join(joining).await?;
+                (trust, Some(mesh))
             }
-            None => None,
+            None => (Trust::alone(), None),
         };
+        let purging = Purging::new(PurgingParts {
+            store: store.clone(),
+            clock,
+            me: identity.id,
+            name: config.node.name.clone(),
+            mesh: mesh.as_ref().map(|mesh| InMesh {
+                group: mesh.group.clone(),
+                link: mesh.link.clone(),
+                view: mesh.gossip.view(),
+                spread: mesh.spread.clone(),
+                witness: mesh.witness.clone(),
+            }),
+        });
 
         let parts_of_mesh = mesh.as_ref().zip(config.mesh.as_ref()).map(|(mesh, settings)| MeshParts {
             view: mesh.gossip.view(),
+            shields: mesh.shields.clone(),
             peers: Arc::new(mesh.link.clone()),
             settings: edge::MeshSettings { shard_bytes: settings.shard_bytes, ..Default::default() },
         });
@@ -165,6 +198,8 @@ impl Running {
             clock,
             access_log: access_log.clone(),
             purge_guard: guard(Tokens::new(config.admin.tokens)),
+            purger: Arc::new(purging.clone()),
+            trust: trust.clone(),
             mesh: parts_of_mesh,
         });
         let (draining, is_draining) = watch::channel(false);
@@ -187,25 +222,28 @@ impl Running {
             store: store.clone(),
             store_limits: (config.store.memory_bytes_max, config.store.disk_bytes_max),
             edge: edge.clone(),
+            services: live.views(),
             draining: is_draining,
+            trust: trust.clone(),
             mesh: mesh.as_ref().zip(config.mesh.as_ref()).map(|(mesh, settings)| MeshReporter {
                 address: mesh.addresses.mesh,
                 is_open: settings.is_open(),
                 view: mesh.gossip.view(),
+                standing: mesh.group.standing(),
+                fence: mesh.fence.clone(),
             }),
         };
         let mut metrics = Metrics::new();
         exposition::register(&mut metrics, &edge, &store, front.counters(), access_log.clone());
+        exposition::register_purging(&mut metrics, &purging);
         if let Some(mesh) = &mesh {
-            exposition::register_mesh(&mut metrics, &edge, &mesh.link, &mesh.gossip);
+            exposition::register_mesh(&mut metrics, &edge, mesh, trust);
         }
         let (command_sender, command_receiver) = mpsc::channel(COMMANDS_MAX);
         let commands = Commands {
             receiver: command_receiver,
-            node: reporter.identity.name.clone(),
-            clock,
-            store: store.clone(),
-            spread: mesh.as_ref().map(|mesh| mesh.spread.clone()),
+            purging: purging.clone(),
+            services: Arc::new(live.setter(identity.id, clock, propose(purging.clone()))),
             edge: edge.clone(),
             draining: draining.clone(),
         };
@@ -213,7 +251,8 @@ impl Running {
         let admin_state = AdminState {
             commands: command_sender,
             status: Arc::new(move || reporter.report()),
-            services: watch::channel(Arc::new(views)).1,
+            services: live.views(),
+            check: live.check(),
             view: Arc::new(move || match &view {
                 Some(view) => Arc::clone(&view.borrow()),
                 None => mesh::alone(&identity, local(), clock.now_ms()),
@@ -227,9 +266,7 @@ impl Running {
         };
 
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        for service in edge.services().iter() {
-            service.pool.spawn_health_checks(&tasks, stop.child_token());
-        }
+        tasks.spawn(live.run(edge.clone(), tasks.clone(), stop.child_token()));
         let all = front.addresses();
         let (http, https) = all.split_at(listeners_http.min(all.len()));
         let addresses = Addresses {
@@ -248,6 +285,7 @@ impl Running {
             store,
             edge,
             mesh,
+            purging,
             certificates,
             access_log,
             draining,
@@ -274,6 +312,7 @@ impl Running {
     pub async fn stop(self) {
         tracing::info!("draining");
         self.draining.send_replace(true);
+        self.purging.close().await;
         if let Some(mesh) = &self.mesh {
             mesh.leave().await;
         }
@@ -335,19 +374,19 @@ fn announce(addresses: &Addresses) {
 
 /// The key under which a GET without any fields is stored.
 fn key_of(edge: &Edge, url: &TargetUrl) -> Option<Key> {
-    let service = edge.services().for_authority(&url.authority)?;
+    let services = edge.services();
+    let service = services.for_authority(&url.authority)?;
     let rules = &service.settings.key;
     let (scheme, target) = (&url.scheme, &url.path_and_query);
     Some(primary_key(&service.name, scheme, &url.authority, target, &HeaderMap::new(), rules).key)
 }
 
-fn view(service: &ServiceSettings) -> ServiceView {
-    ServiceView {
-        name: service.name.clone(),
-        hosts: service.hosts.clone(),
-        origins: service.pool.origins.iter().map(|origin| origin.url.clone()).collect(),
-        key: service.key.clone(),
-    }
+/// Has changes of services written in the log of the region.
+fn propose(purging: Purging) -> services::Propose {
+    Arc::new(move |change| {
+        let purging = purging.clone();
+        Box::pin(async move { purging.change(change).await })
+    })
 }
 
 /// Without tokens nobody may use `PURGE` on the client's listener: who comes from loopback may be a proxy

@@ -16,5 +16,7 @@ pub mod identity;
 pub mod link;
 pub mod metrics;
 pub mod origin;
+pub mod region;
 pub mod store;
 pub mod tokens;
+pub mod trust;

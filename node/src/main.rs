@@ -42,7 +42,8 @@ fn main() -> ExitCode {
 }
 
 fn announce_to_stderr(log: &LogSettings) {
-    let filter = tracing_subscriber::EnvFilter::new(&log.level);
+    // openraft tells its every step as information; who wants that names it.
+    let filter = tracing_subscriber::EnvFilter::new(format!("openraft=warn,{}", log.level));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match log.format {
         LogFormat::Text => subscriber.init(),

@@ -27,6 +27,7 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const POPS: [(&str, &str); 4] = [("eu", "lon"), ("eu", "fra"), ("us", "nyc"), ("us", "sfo")];
+const REGIONS: [&str; 2] = ["eu", "us"];
 const NODES_PER_POP: usize = 3;
 
 /// An origin that counts what it is asked.
@@ -92,6 +93,7 @@ async fn start(
         ("node.http", "127.0.0.1:0"),
         ("node.admin", "127.0.0.1:0"),
         ("node.mesh", "127.0.0.1:0"),
+        ("node.region_expect", "6"),
         ("store.memory_bytes_max", "16MiB"),
         ("store.disk_bytes_max", "0"),
     ];
@@ -128,6 +130,21 @@ async fn sees(admin: SocketAddr, alive: usize) {
     assert!(found.is_ok(), "{alive} nodes should be alive in {seen}");
 }
 
+/// Waits until the node knows how far every region's log is committed, and has applied it: then it knows who shields.
+async fn trusts(admin: SocketAddr) {
+    let mut status = String::new();
+    let looking = async {
+        while !(status.contains("\"fence_valid\":true")
+            && REGIONS.iter().all(|region| status.contains(&format!("\"{region}\":\""))))
+        {
+            sleep(Duration::from_millis(20)).await;
+            status = ask(admin, "/v1/status").await;
+        }
+    };
+    let found = timeout(PATIENCE, looking).await;
+    assert!(found.is_ok(), "the node should trust its cache: {status}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twelve_nodes_of_one_process_are_a_mesh() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -143,6 +160,7 @@ async fn twelve_nodes_of_one_process_are_a_mesh() {
     }
     for node in &nodes {
         sees(node.addresses().admin[0], nodes.len()).await;
+        trusts(node.addresses().admin[0]).await;
     }
 
     let mut crowd = JoinSet::new();
@@ -154,7 +172,7 @@ async fn twelve_nodes_of_one_process_are_a_mesh() {
         let answer = answer.expect("no panic");
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nhello"), "{answer}");
     }
-    assert_eq!(origin.asked(), POPS.len(), "one request for each PoP");
+    assert_eq!(origin.asked(), REGIONS.len(), "one request for each region");
 
     // The first one, which all others may have found the mesh by, goes; the rest stay together.
     nodes.remove(0).stop().await;

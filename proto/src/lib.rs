@@ -7,7 +7,9 @@
 //! | module | what it decides |
 //! | --- | --- |
 //! | [`cache`] | RFC 9111 and its kin: may it be stored, may it be reused, what must be asked |
-//! | [`purge`] | entries, versions, stamps and the purge table |
+//! | [`purge`] | entries, versions, stamps, the purge table, and whom to tell |
+//! | [`fence`] | for how long a node may trust its cache |
+//! | [`group`] | who is in a region's group, who votes in it |
 //! | [`heat`] | what is asked for most, in fixed memory |
 //! | [`members`] | who is in the mesh, who is alive, how loaded they are |
 //! | [`ring`] | which node owns an object, and whom to ask next |
@@ -16,6 +18,8 @@
 //! | [`wire`] | what nodes say to each other, and how it is written |
 
 pub mod cache;
+pub mod fence;
+pub mod group;
 pub mod heat;
 mod key;
 pub mod members;

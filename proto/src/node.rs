@@ -6,7 +6,7 @@ use libp2p_identity::{PeerId, PublicKey, ed25519};
 use serde::{Deserialize, Serialize};
 
 /// A node, by its ed25519 public key. It is written as a libp2p peer id (`12D3KooW…`).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NodeId([u8; 32]);
 
 /// Why a text or a key names no node.

@@ -31,7 +31,7 @@ pub use client::{
 };
 pub use content::{Check, content};
 pub use load::{Choice, Load, Site, Tally};
-pub use mesh::{Admission, Cluster, Mesh, MeshBuilder, Peer, Peers, Ring, RingNode};
+pub use mesh::{Admission, Cluster, Mesh, MeshBuilder, Peer, Peers, Ring, RingNode, Standing};
 pub use metrics::Metrics;
 pub use node::{Node, NodeBuilder, Output, binary, starling, workspace};
 pub use origin::{Gate, Received, Reply, TestOrigin};

@@ -15,9 +15,12 @@ pub enum Wait {
     Accepted,
     /// It survives a crash.
     Committed,
-    /// Every node that can be reached has applied it.
+    /// Every node that is not dead has applied it.
     #[default]
     Applied,
+    /// Every node has applied it, or has lost its lease and does not trust its cache for services whose freshness is
+    /// strict.
+    Fenced,
 }
 
 impl Wait {
@@ -27,6 +30,7 @@ impl Wait {
             Self::Accepted => "accepted",
             Self::Committed => "committed",
             Self::Applied => "applied",
+            Self::Fenced => "fenced",
         }
     }
 }
@@ -55,15 +59,23 @@ pub struct PurgeBody {
     /// When to answer at the latest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// The same purge with the same key is committed once, however often it is sent. With another service, mode or
+    /// selectors it is another purge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
 }
 
 /// Who has applied a purge, when, and who has not.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PurgeReceipt {
-    /// `region/epoch/index`.
-    pub id: String,
-    /// RFC 3339, UTC; absent while it is not committed.
+    /// `region/epoch/index`; absent while it is only accepted.
+    pub id: Option<String>,
+    /// RFC 3339, UTC; absent while it is not committed, or not known.
     pub committed_at: Option<String>,
+    /// Whether what was waited for has come, within the time.
+    pub complete: bool,
+    /// Whether no node can serve what was purged from a service whose freshness is strict.
+    pub fenced: bool,
     /// The nodes that have it.
     pub applied: Vec<Applied>,
     /// The nodes that have not.
@@ -77,6 +89,13 @@ pub struct Applied {
     pub node: String,
     /// Since the purge was committed.
     pub after_ms: u64,
+}
+
+/// Answer of `GET /v1/purges`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PurgesReport {
+    /// The last purges that were sent to this node, the latest first.
+    pub purges: Vec<PurgeReceipt>,
 }
 
 /// Body of `POST /v1/warm`.
@@ -121,8 +140,12 @@ pub struct StatusReport {
     pub draining: bool,
     /// How far each region's log is applied: region → `epoch/index`.
     pub versions: std::collections::BTreeMap<String, String>,
-    /// Whether the node knows that it knows every purge.
+    /// Whether the node has caught up with the mesh since it came; until then it revalidates all that it has stored.
+    pub caught_up: bool,
+    /// Whether the node knows that it knows every purge; else it revalidates hits of services whose freshness is strict.
     pub fence_valid: bool,
+    /// For how long it knows that without asking again; 0 while it does not.
+    pub fence_remaining_ms: u64,
     /// Requests since the start.
     pub cache: CacheStatus,
     /// What is stored.
@@ -131,6 +154,32 @@ pub struct StatusReport {
     pub origins: Vec<OriginStatus>,
     /// Its place in the mesh; absent when it stands alone.
     pub mesh: Option<MeshStatus>,
+    /// What an operator should look at, for people.
+    #[serde(default)]
+    pub problems: Vec<String>,
+    /// Its part in its region's group; absent when it stands alone.
+    pub group: Option<RegionStatus>,
+}
+
+/// The group of a region, as one of its nodes sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionStatus {
+    /// `none` (not in the group), `learner`, `follower`, `candidate`, `leader`, or `failed`.
+    pub role: String,
+    /// The name of the leader, if one is known.
+    pub leader: Option<String>,
+    /// Raft's term.
+    pub term: u64,
+    /// The life of the region's log, as 16 hexadecimal digits.
+    pub epoch: String,
+    /// The names of the voters, which are the region's shields.
+    pub voters: Vec<String>,
+    /// The names of those that follow the log without a vote.
+    pub learners: Vec<String>,
+    /// The last entry that is known to be committed, as `epoch/index`.
+    pub committed: Option<String>,
+    /// What keeps the group from its work here, for people.
+    pub problem: Option<String>,
 }
 
 /// A node's place in the mesh.
@@ -207,17 +256,6 @@ pub struct OriginStatus {
     pub reason: Option<String>,
     /// Requests under way.
     pub in_flight: u64,
-}
-
-/// One service of `GET /v1/services`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ServiceStatus {
-    /// Its name.
-    pub name: String,
-    /// Its hosts.
-    pub hosts: Vec<String>,
-    /// Its origins.
-    pub origins: Vec<String>,
 }
 
 /// A refusal: its status, and what it says.

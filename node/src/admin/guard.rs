@@ -29,6 +29,11 @@ impl Guard {
     }
 
     pub fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<Permit, ApiError> {
+        self.check_any(headers, &[scope])
+    }
+
+    /// Any of `scopes` will do.
+    pub fn check_any(&self, headers: &HeaderMap, scopes: &[Scope]) -> Result<Permit, ApiError> {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
         if let Some(origin) = headers.get(header::ORIGIN) {
             let same = origin.to_str().ok().and_then(|o| o.split_once("://")).is_some_and(|(_, o)| o == host);
@@ -43,7 +48,10 @@ impl Guard {
                 ApiError::new(StatusCode::MISDIRECTED_REQUEST, "foreign-host", message)
             });
         }
-        let token = self.tokens.authorise(headers, scope).map_err(|refusal| {
+        let asked = scopes.iter().map(|scope| (scope, self.tokens.authorise(headers, *scope)));
+        let (scope, token) =
+            asked.reduce(|one, other| if one.1.is_ok() { one } else { other }).expect("a scope");
+        let token = token.map_err(|refusal| {
             let (status, code) = match refusal {
                 Refusal::Missing | Refusal::Unknown => (StatusCode::UNAUTHORIZED, "unauthorized"),
                 Refusal::Scope => (StatusCode::FORBIDDEN, "forbidden"),

@@ -9,6 +9,7 @@ mod guard;
 mod mesh;
 mod purge;
 mod routes;
+mod services;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +29,7 @@ use starling_proto::{
     Key,
     cache::key::KeyRules,
     members::View,
-    purge::{Mode, Selector},
+    purge::{EntryId, Mode, Selector},
 };
 use tokio::{
     net::TcpListener,
@@ -39,9 +40,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use api::{
     ApiError, Applied, CacheStatus, ErrorBody, MeshStatus, OriginStatus, PurgeBody, PurgeReceipt,
-    ServiceStatus, StatusReport, StoreStatus, Wait, WarmBody, WarmResult,
+    PurgesReport, RegionStatus, StatusReport, StoreStatus, Wait, WarmBody, WarmResult,
 };
 pub use mesh::{PeerState, PeerStatus, PeersReport, RingNode, RingReport};
+pub use services::{CheckService, ServiceSet, ServiceSource, ServiceStatus};
 
 use crate::{clock::Clock, metrics::Metrics, tokens::Token};
 
@@ -65,6 +67,31 @@ pub enum Command {
         request: PurgeRequest,
         /// Who has it.
         reply: oneshot::Sender<Result<PurgeReceipt, CommandError>>,
+    },
+    /// Tell who has applied a purge; none when no such entry is known.
+    Receipt {
+        /// The purge.
+        id: EntryId,
+        /// Wait for what; `Committed` waits for nothing.
+        wait: Wait,
+        /// How long at most.
+        timeout: Duration,
+        /// The receipt of now.
+        reply: oneshot::Sender<Result<Option<PurgeReceipt>, CommandError>>,
+    },
+    /// Tell of the last purges that were sent to this node, the latest first.
+    Receipts {
+        /// Their receipts as of now.
+        reply: oneshot::Sender<Result<Vec<PurgeReceipt>, CommandError>>,
+    },
+    /// Create, update or delete a service in all of the mesh.
+    SetService {
+        /// Its name.
+        name: String,
+        /// It, as TOML; none to delete it. It has been checked.
+        definition: Option<String>,
+        /// Committed; the entry's id.
+        reply: oneshot::Sender<Result<EntryId, CommandError>>,
     },
     /// Fetch URLs as a client would.
     Warm {
@@ -95,6 +122,8 @@ pub struct PurgeRequest {
     pub wait: Wait,
     /// When to answer at the latest.
     pub timeout: Duration,
+    /// By which it is recognised when it comes again.
+    pub key: Option<u128>,
 }
 
 /// A URL that was checked: to fetch, or to find in the ring.
@@ -110,28 +139,43 @@ pub struct TargetUrl {
     pub path_and_query: String,
 }
 
-/// Why the node did not do it.
+/// Why the node did not do it. The texts are for people, and name the region or the node at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The store or the log failed: nothing was acknowledged.
+    /// It cannot be done, or the node failed at it: nothing was acknowledged.
     #[error("{0}")]
     Failed(String),
+    /// Nothing was committed: no region has a leader that a quorum follows. Asking again may help.
+    #[error("{0}")]
+    NoQuorum(String),
+    /// Nothing was acknowledged: a disk failed. Asking again may help, once there is room.
+    #[error("{0}")]
+    NotDurable(String),
+    /// It may be committed, or may be later, or never. Asking again with the same idempotency key finds out.
+    #[error("{0}")]
+    Unknown(String),
     /// The node is busy or going away; asking again may help.
     #[error("the node cannot take it now: {0}")]
     Unavailable(String),
 }
 
-/// What the API knows of a service, to normalise URLs as its cache keys are.
-#[derive(Clone, Debug)]
+/// What the API knows of a service, to tell it and to normalise URLs as its cache keys are.
+#[derive(Clone, Debug, Default)]
 pub struct ServiceView {
     /// Its name.
     pub name: String,
-    /// Its hosts, as configured.
+    /// The hosts it answers for; none when it is not served.
     pub hosts: Vec<String>,
     /// Its origins' URLs.
     pub origins: Vec<String>,
     /// How its keys are made.
     pub key: KeyRules,
+    /// Who said last what it is.
+    pub source: ServiceSource,
+    /// It as TOML, if it is of the mesh.
+    pub definition: Option<String>,
+    /// Why it is not served, or not as it was set last; for people.
+    pub problem: Option<String>,
 }
 
 /// Finds the key of a URL's object.
@@ -146,6 +190,8 @@ pub struct AdminState {
     pub status: Arc<dyn Fn() -> StatusReport + Send + Sync>,
     /// The services of now.
     pub services: watch::Receiver<Arc<Vec<ServiceView>>>,
+    /// Says whether a service may be set.
+    pub check: CheckService,
     /// The mesh as the node sees it now; a node that stands alone sees itself.
     pub view: Arc<dyn Fn() -> Arc<View> + Send + Sync>,
     /// The key under which a plain GET of a URL is stored; none when no service has its host.

@@ -1,5 +1,7 @@
 //! The API over a real socket, with a node behind it that notes what it is asked.
 
+mod purge;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
@@ -28,6 +30,22 @@ struct Node {
     stop: CancellationToken,
     tasks: JoinSet<()>,
     purges: Arc<Mutex<Vec<PurgeRequest>>>,
+    /// What it was asked to wait for with a receipt.
+    waits: Arc<Mutex<Vec<(String, Wait, Duration)>>>,
+}
+
+/// The one purge that the node knows.
+const KNOWN: &str = "eu/000000000000000a/42";
+
+fn receipt(id: Option<&str>) -> PurgeReceipt {
+    PurgeReceipt {
+        id: id.map(str::to_owned),
+        committed_at: None,
+        complete: id.is_some(),
+        fenced: false,
+        applied: vec![Applied { node: "lon-1".to_owned(), after_ms: 3 }],
+        missing: vec!["ams-1".to_owned()],
+    }
 }
 
 fn service(name: &str, hosts: &[&str]) -> ServiceView {
@@ -35,7 +53,7 @@ fn service(name: &str, hosts: &[&str]) -> ServiceView {
         name: name.to_owned(),
         hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
         origins: vec!["http://127.0.0.1:1".to_owned()],
-        key: KeyRules::default(),
+        ..ServiceView::default()
     }
 }
 
@@ -113,6 +131,7 @@ impl Node {
             commands,
             status: Arc::new(status),
             services,
+            check: Arc::new(|_, _| Ok(())),
             view: Arc::new(move || Arc::clone(&view)),
             key_of: Arc::new(|url| (url.authority == "shop.example").then(|| Key::of(&url.path_and_query))),
             clock: Clock::start(),
@@ -120,31 +139,40 @@ impl Node {
         };
         let stop = CancellationToken::new();
         let purges = Arc::new(Mutex::new(Vec::new()));
-        let noted = Arc::clone(&purges);
+        let waits = Arc::new(Mutex::new(Vec::new()));
+        let (noted, waited) = (Arc::clone(&purges), Arc::clone(&waits));
         let mut tasks = JoinSet::new();
         tasks.spawn(admin.run(state, stop.clone()));
         tasks.spawn(async move {
             while let Some(command) = asked.recv().await {
                 match command {
                     Command::Purge { request, reply } => {
+                        let answer = purge::answer(&request);
                         noted.lock().push(request);
-                        let receipt = PurgeReceipt {
-                            id: "local/1/1".to_owned(),
-                            committed_at: None,
-                            applied: vec![],
-                            missing: vec![],
-                        };
-                        let _ = reply.send(Ok(receipt));
+                        // Without an answer the reply is dropped, as by a node that goes away.
+                        if let Some(answer) = answer {
+                            let _ = reply.send(answer);
+                        }
+                    }
+                    Command::Receipt { id, wait, timeout, reply } => {
+                        let id = id.to_string();
+                        let known = (id == KNOWN).then(|| receipt(Some(KNOWN)));
+                        waited.lock().push((id, wait, timeout));
+                        let _ = reply.send(Ok(known));
+                    }
+                    Command::Receipts { reply } => {
+                        let _ = reply.send(Ok(vec![receipt(Some(KNOWN))]));
                     }
                     Command::SetDraining { draining: to, reply } => {
                         *draining.lock() = to;
                         let _ = reply.send(Ok(()));
                     }
                     Command::Warm { reply, .. } => drop(reply),
+                    Command::SetService { reply, .. } => drop(reply),
                 }
             }
         });
-        Self { address, stop, tasks, purges }
+        Self { address, stop, tasks, purges, waits }
     }
 
     async fn send(
@@ -186,13 +214,14 @@ async fn a_purge_reaches_the_service_of_its_host_in_the_form_of_keys() {
     let node = Node::start(vec![]).await;
     let body = json!({"urls": ["https://IMG.shop.example/a?b=1#part"], "soft": true, "wait": "committed", "timeout_ms": 100});
     let (status, answer) = node.post("/v1/purge", body).await;
-    assert_eq!((status, &answer["id"]), (StatusCode::OK, &json!("local/1/1")), "{answer}");
+    assert_eq!((status, &answer["id"]), (StatusCode::OK, &json!(KNOWN)), "{answer}");
     let expected = PurgeRequest {
         service: "shop".to_owned(),
         selectors: vec![Selector::Url("img.shop.example/a?b=1".to_owned())],
         mode: Mode::Soft,
         wait: Wait::Committed,
         timeout: Duration::from_millis(100),
+        key: None,
     };
     assert_eq!(*node.purges.lock(), [expected]);
     node.stop().await;
@@ -269,6 +298,22 @@ async fn tokens_open_what_their_scopes_and_services_say() {
     node.stop().await;
 }
 
+/// With the node go the services of others.
+#[tokio::test]
+async fn a_token_that_is_limited_to_some_services_drains_no_node() {
+    let node =
+        Node::start(vec![token("shop", Scope::Admin, Some("shop")), token("root", Scope::Admin, None)]).await;
+    for (path, draining) in [("/v1/drain", true), ("/v1/undrain", false)] {
+        for (bearer, expected) in [("Bearer shop", StatusCode::FORBIDDEN), ("Bearer root", StatusCode::OK)] {
+            let fields = [("content-type", "application/json"), ("authorization", bearer)];
+            let (status, answer) = node.send("POST", path, &fields, "{}").await;
+            assert_eq!(status, expected, "{path} {bearer}: {answer}");
+            assert_eq!(answer["draining"] == json!(draining), status.is_success(), "{answer}");
+        }
+    }
+    node.stop().await;
+}
+
 #[tokio::test]
 async fn a_draining_node_is_alive_and_not_ready() {
     let node = Node::start(vec![]).await;
@@ -296,11 +341,16 @@ async fn the_document_describes_every_route_and_no_other() {
             item.as_object().unwrap().keys().map(move |method| (method.clone(), path.clone()))
         })
         .collect();
-    let routed = ROUTES.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
+    let routed = ROUTES
+        .iter()
+        .chain(&super::services::ROUTES)
+        .map(|(method, path)| ((*method).to_owned(), path.replace("{*", "{")))
+        .collect();
     assert_eq!(described, routed);
     let node = Node::start(vec![]).await;
     for (method, path) in ROUTES {
-        let (status, _) = node.send(&method.to_uppercase(), path, &[], "").await;
+        let path = path.replace("{*id}", KNOWN);
+        let (status, _) = node.send(&method.to_uppercase(), &path, &[], "").await;
         assert!(
             status != StatusCode::NOT_FOUND && status != StatusCode::METHOD_NOT_ALLOWED,
             "{method} {path}: {status}"
@@ -376,6 +426,7 @@ fn the_document_holds_the_fields_that_are_written() {
     let report = json!(StatusReport {
         origins: vec![OriginStatus::default()],
         mesh: Some(MeshStatus::default()),
+        group: Some(RegionStatus::default()),
         ..StatusReport::default()
     });
     let schema = &document["components"]["schemas"]["Status"]["properties"];
@@ -384,7 +435,22 @@ fn the_document_holds_the_fields_that_are_written() {
     assert_eq!(keys(&schema["cache"]["properties"]), keys(&report["cache"]));
     assert_eq!(keys(&schema["origins"]["items"]["properties"]), keys(&report["origins"][0]));
     assert_eq!(keys(&schema["mesh"]["properties"]), keys(&report["mesh"]));
+    assert_eq!(keys(&schema["group"]["properties"]), keys(&report["group"]));
     let properties = |name: &str| &document["components"]["schemas"][name]["properties"];
+    let body = json!(PurgeBody {
+        service: Some(String::new()),
+        timeout_ms: Some(0),
+        idempotency_key: Some(String::new()),
+        ..PurgeBody::default()
+    });
+    assert_eq!(keys(properties("Purge")), keys(&body));
+    let waits = [Wait::Accepted, Wait::Committed, Wait::Applied, Wait::Fenced];
+    assert_eq!(properties("Purge")["wait"]["enum"], json!(waits.map(Wait::as_str)));
+    assert_eq!(properties("Purge")["wait"]["default"], json!(Wait::default()));
+    let receipt = json!(receipt(Some(KNOWN)));
+    assert_eq!(keys(properties("Receipt")), keys(&receipt));
+    assert_eq!(keys(&properties("Receipt")["applied"]["items"]["properties"]), keys(&receipt["applied"][0]));
+    assert_eq!(keys(properties("Receipts")), keys(&json!(PurgesReport { purges: vec![] })));
     let peers = json!(super::mesh::peers(&view(), 0));
     assert_eq!(keys(properties("Peers")), keys(&peers));
     assert_eq!(keys(properties("Peer")), keys(&peers["peers"][0]));

@@ -1,44 +1,43 @@
 //! What the admin API asks the node to do.
 
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, Method, Version};
 use http_body_util::{BodyExt, Empty};
-use starling_proto::purge;
-use std::net::{Ipv4Addr, SocketAddr};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::Instant,
+    task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::spread::Spread;
+use super::{purging::Purging, services::Setter};
 use crate::{
-    access_log::timestamp,
-    admin::{Applied, Command, CommandError, PurgeReceipt, PurgeRequest, TargetUrl, Wait, WarmResult},
-    clock::Clock,
+    admin::{Command, CommandError, TargetUrl, WarmResult},
     edge::{
         Edge,
         door::{ClientHead, ClientRequest, Handler, Scheme},
     },
-    store::{self, Store},
 };
 
 /// URLs that one `warm` fetches at a time.
 const WARM_AT_A_TIME: usize = 8;
 
-/// Takes commands, one after the other; what takes long runs beside.
+/// Commands under way; more wait in their channel, and what finds no place there is refused.
+const COMMANDS_MAX: usize = 1_024;
+
+/// Takes commands; what takes long runs beside.
 pub struct Commands {
     /// Where they come from.
     pub receiver: mpsc::Receiver<Command>,
-    /// The node's name, for receipts.
-    pub node: String,
-    /// The node's clock.
-    pub clock: Clock,
-    /// Where purges are written and applied.
-    pub store: Store,
-    /// Who brings them to the other nodes of a mesh.
-    pub spread: Option<Spread>,
+    /// What purges.
+    pub purging: Purging,
+    /// What sets services.
+    pub services: Arc<Setter>,
     /// What warms.
     pub edge: Edge,
     /// Whether the node says that it is ready.
@@ -46,84 +45,38 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// Takes commands until `stop`.
+    /// Takes commands until `stop`. Who asked may be gone when the answer comes; what was done stands all the same.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut beside = tokio::task::JoinSet::new();
+        let mut beside = JoinSet::new();
         loop {
             let command = tokio::select! {
                 () = stop.cancelled() => return,
                 Some(_) = beside.join_next() => continue,
-                command = self.receiver.recv() => command,
+                command = self.receiver.recv(), if beside.len() < COMMANDS_MAX => command,
             };
             let Some(command) = command else { return };
+            let purging = self.purging.clone();
             match command {
-                Command::Purge { request, reply } => match self.purge(request).await {
-                    // Who asked may be gone; the purge stands all the same.
-                    Err(error) => drop(reply.send(Err(error))),
-                    Ok(written) => {
-                        let spread = self.spread.clone();
-                        beside.spawn(async move {
-                            let _ = reply.send(Ok(written.receipt(spread).await));
-                        });
-                    }
-                },
                 Command::SetDraining { draining, reply } => {
                     self.draining.send_replace(draining);
                     let _ = reply.send(Ok(()));
+                }
+                Command::Receipts { reply } => drop(reply.send(Ok(purging.receipts()))),
+                Command::Purge { request, reply } => {
+                    beside.spawn(async move { drop(reply.send(purging.purge(request).await)) });
+                }
+                Command::Receipt { id, wait, timeout, reply } => {
+                    beside.spawn(async move { drop(reply.send(purging.receipt(id, wait, timeout).await)) });
+                }
+                Command::SetService { name, definition, reply } => {
+                    let services = Arc::clone(&self.services);
+                    beside.spawn(async move { drop(reply.send(services.set(name, definition).await)) });
                 }
                 Command::Warm { urls, reply } => {
                     beside.spawn(warm(self.edge.clone(), urls, reply));
                 }
             }
         }
-    }
-
-    /// A purge is durable and applied here when this returns, whatever less was asked to be waited for.
-    async fn purge(&self, request: PurgeRequest) -> Result<Written, CommandError> {
-        let started_ms = self.clock.up_ms();
-        let committed_ms = self.clock.now_ms();
-        let (wait, deadline) = (request.wait, Instant::now() + request.timeout);
-        let order = store::PurgeRequest {
-            service: request.service,
-            selectors: request.selectors,
-            mode: request.mode,
-        };
-        let entry = self.store.purge(order, committed_ms).await.map_err(|error| {
-            tracing::error!(%error, "a purge was not written");
-            CommandError::Failed(format!("nothing was purged: {error}"))
-        })?;
-        let applied =
-            Applied { node: self.node.clone(), after_ms: self.clock.up_ms().saturating_sub(started_ms) };
-        let receipt = PurgeReceipt {
-            id: entry.id(),
-            committed_at: Some(timestamp(committed_ms)),
-            applied: vec![applied],
-            missing: Vec::new(),
-        };
-        Ok(Written { version: entry.version, wait, deadline, receipt })
-    }
-}
-
-/// A purge that is applied here, and may be waited for elsewhere.
-struct Written {
-    version: purge::Version,
-    wait: Wait,
-    deadline: Instant,
-    receipt: PurgeReceipt,
-}
-
-impl Written {
-    /// Who has applied it, and who has not, when that is waited for.
-    async fn receipt(self, spread: Option<Spread>) -> PurgeReceipt {
-        let mut receipt = self.receipt;
-        if let (Some(spread), Wait::Applied) = (spread, self.wait) {
-            let (applied, missing) = spread.applied(self.version, self.deadline).await;
-            receipt.applied.extend(
-                applied.into_iter().map(|(node, after)| Applied { node, after_ms: after.as_millis() as u64 }),
-            );
-            receipt.missing = missing;
-        }
-        receipt
     }
 }
 

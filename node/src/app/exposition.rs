@@ -1,20 +1,21 @@
 //! What `/metrics` tells of each room.
 
 mod mesh;
+mod region;
 
 use std::sync::Arc;
 
 use prometheus_client::registry::Unit;
 
+use super::{mesh::Mesh, purging::Purging};
 use crate::{
     access_log::AccessLog,
     edge::{Edge, LATENCY_BOUNDS_MS},
     front,
-    gossip::Gossip,
-    link::Link,
     metrics::{Exposition, Histogram, Metrics},
     origin::{LATENCY_BUCKETS_MS, OriginHealth, OriginStats},
     store::Store,
+    trust::Trust,
 };
 
 /// Has all rooms read at every scrape.
@@ -37,15 +38,29 @@ pub fn register(
     });
 }
 
+/// Has purges that were asked of this node read at every scrape.
+pub fn register_purging(metrics: &mut Metrics, purging: &Purging) {
+    let purging = purging.clone();
+    metrics.register(move |out| region::proposals(out, &purging.counts()));
+}
+
 /// Has the mesh read at every scrape.
-pub fn register_mesh(metrics: &mut Metrics, edge: &Edge, link: &Link, gossip: &Gossip) {
-    let (edge, link, gossip) = (edge.clone(), link.clone(), gossip.clone());
+pub fn register_mesh(metrics: &mut Metrics, edge: &Edge, mesh: &Mesh, trust: Trust) {
+    let (edge, link, gossip) = (edge.clone(), mesh.link.clone(), mesh.gossip.clone());
     metrics.register(move |out| {
         let view = Arc::clone(&gossip.view().borrow());
         let counters = edge.counters();
         mesh::ways(out, &counters.upward, &counters.peers);
         mesh::gossip(out, &gossip.stats(), &view);
         mesh::link(out, &link.stats(), &link.totals(), &view);
+    });
+    let (standing, spread) = (mesh.group.standing(), mesh.spread.clone());
+    let (fence, witness) = (mesh.fence.clone(), mesh.witness.clone());
+    metrics.register(move |out| {
+        region::group(out, &standing.borrow());
+        region::spread(out, &spread.counts());
+        region::fence(out, &fence.counts(), fence.remaining_ms(), trust.is_caught_up());
+        region::receipts(out, &witness.counts());
     });
 }
 

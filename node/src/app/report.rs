@@ -2,15 +2,21 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use starling_proto::members::{Status, View};
+use starling_proto::{
+    members::{Status, View},
+    purge::Version,
+};
 use tokio::sync::watch;
 
+use super::{fence::Fencing, mesh::name_of};
 use crate::{
-    admin::{CacheStatus, MeshStatus, OriginStatus, StatusReport, StoreStatus},
+    admin::{CacheStatus, MeshStatus, OriginStatus, RegionStatus, ServiceView, StatusReport, StoreStatus},
     clock::Clock,
     config::NodeSettings,
     edge::Edge,
+    region::Standing,
     store::Store,
+    trust::Trust,
 };
 
 /// What a status is put together from.
@@ -25,8 +31,12 @@ pub struct Reporter {
     pub store_limits: (u64, u64),
     /// What was served.
     pub edge: Edge,
+    /// The services, and what is wrong with them.
+    pub services: watch::Receiver<Arc<Vec<ServiceView>>>,
     /// Whether the node is being emptied.
     pub draining: watch::Receiver<bool>,
+    /// How far it trusts what is stored.
+    pub trust: Trust,
     /// Its part in a mesh.
     pub mesh: Option<MeshReporter>,
 }
@@ -39,6 +49,10 @@ pub struct MeshReporter {
     pub is_open: bool,
     /// The mesh as the node sees it.
     pub view: watch::Receiver<Arc<View>>,
+    /// How the region's group stands.
+    pub standing: watch::Receiver<Standing>,
+    /// For how long it knows the regions' heads.
+    pub fence: Fencing,
 }
 
 impl MeshReporter {
@@ -56,6 +70,27 @@ impl MeshReporter {
             ring_nodes: view.ring.nodes().len(),
         }
     }
+
+    fn group(&self, is_caught_up: bool) -> RegionStatus {
+        let (view, standing) = (Arc::clone(&self.view.borrow()), self.standing.borrow().clone());
+        let names = |nodes: &[_]| nodes.iter().map(|node| name_of(&view, node)).collect();
+        let behind =
+            "this node has not caught up with any other since it came: what it has stored is revalidated";
+        RegionStatus {
+            role: standing.role.to_owned(),
+            leader: standing.leader.map(|leader| name_of(&view, &leader)),
+            term: standing.term,
+            epoch: format!("{:016x}", standing.epoch),
+            voters: names(&standing.voters),
+            learners: names(&standing.learners),
+            committed: standing.committed.map(place),
+            problem: standing.problem.or_else(|| (!is_caught_up).then(|| behind.to_owned())),
+        }
+    }
+}
+
+fn place(at: Version) -> String {
+    format!("{:016x}/{}", at.epoch, at.index)
 }
 
 impl Reporter {
@@ -71,13 +106,11 @@ impl Reporter {
             uptime_ms: self.clock.up_ms(),
             ready: !draining,
             draining,
-            versions: stats
-                .versions
-                .iter()
-                .map(|(region, at)| (region.to_string(), format!("{:016x}/{}", at.epoch, at.index)))
-                .collect(),
-            // No purge comes from elsewhere: the node cannot miss one.
-            fence_valid: true,
+            versions: stats.versions.iter().map(|(region, at)| (region.to_string(), place(at))).collect(),
+            caught_up: self.trust.is_caught_up(),
+            fence_valid: self.trust.is_fenced(self.clock.up_ms()),
+            // A node that stands alone needs no lease.
+            fence_remaining_ms: self.mesh.as_ref().map_or(0, |mesh| mesh.fence.remaining_ms()),
             cache: self.cache(),
             store: StoreStatus {
                 memory_objects: stats.memory_entries,
@@ -92,7 +125,17 @@ impl Reporter {
             },
             origins: self.origins(),
             mesh: self.mesh.as_ref().map(MeshReporter::report),
+            problems: self.problems(),
+            group: self.mesh.as_ref().map(|mesh| mesh.group(self.trust.is_caught_up())),
         }
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let services = self.services.borrow();
+        let told = |service: &ServiceView| {
+            service.problem.as_ref().map(|problem| format!("service {}: {problem}", service.name))
+        };
+        services.iter().filter_map(told).collect()
     }
 
     fn cache(&self) -> CacheStatus {

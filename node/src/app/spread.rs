@@ -1,348 +1,348 @@
-//! Purges on their way through the mesh.
+//! The logs of all regions on their way through the mesh: push at commit, then anti-entropy.
 //!
-//! Each node writes a log of its own. What it writes is pushed to every node at once; what a push did not reach is
-//! found by comparing versions, with one node after another, and fetched from whoever has it. A log is applied in
-//! its order, so a node's versions say all that it knows.
+//! [`Replica`] decides whom to tell and whom to ask; here it is done. One task hears what happened and carries the
+//! decisions out; what peers push and ask is answered beside it.
+//!
+//! ```text
+//!   store (applied) ─┐                          ┌─▶ push: what follows, to a node and those it tells
+//!   view, leadership ┼─▶ Replica ─▶ decisions ──┤
+//!   what nodes said ─┘                          └─▶ compare: ask for what is missing here
+//! ```
 //!
 //! Invariants:
-//! - Only the author pushes a log, and only the author can begin a new epoch of it: which of two epochs is the
-//!   later one cannot be told from the outside.
-//! - One push to a node is under way at a time; what is written meanwhile goes with the next.
+//! - Entries are applied by the store alone, which takes each log in its order; a push that leaves a gap changes
+//!   nothing, and who sent it learns where to begin.
+//! - A log that is not known here is taken up only if some node of the mesh is of its region.
+//! - A push is passed on once, inside the PoP: it cannot circle.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
+mod compare;
+mod level;
+mod push;
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use parking_lot::Mutex;
 use starling_proto::{
     NodeId,
     members::{Member, Status, View},
-    purge::{Batch, Region, Stamp, Version, Versions},
-    wire::{Call, Refusal, Reply},
+    purge::{Input, Output, Region, Replica, ReplicaSettings, Stamp, Version},
+    wire::{Call, Reach, Refusal, Reply},
 };
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
+    time::{Duration, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::mesh::peer;
-use crate::{
-    config,
-    link::{Incoming, Link, Peer},
-    store::Store,
-};
+use super::{fence::Fencing, receipts::Receipts};
+use crate::{clock::Clock, link::Link, region::Standing, store::Store, trust::Trust};
 
+/// Between two ticks of the decisions.
+const TICK: Duration = Duration::from_millis(100);
 /// Longest wait for a node to apply what it is sent, or to tell what it knows.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
-/// A node is compared with another one this often.
-const COMPARE_EVERY: Duration = Duration::from_millis(1_000);
+/// Messages that one push or one comparison exchanges at most; the next one goes on.
+const ROUNDS_MAX: usize = 64;
 /// Logs that are taken up from others, at most.
 const LOGS_MAX: usize = 2_048;
-/// Fetches that wait until this node has caught up with who asks.
-const WAITING_MAX: usize = 1_024;
-/// Batches that one push or one comparison brings at most; the next one goes on.
-const ROUNDS_MAX: usize = 64;
-/// Pushes under way.
-const PUSHES_MAX: usize = 128;
+/// What nodes said of themselves and is not heard yet; what finds no place is said again.
+const TOLD_MAX: usize = 4_096;
 
-/// Spreads purges; a cheap handle.
-#[derive(Clone)]
-pub struct Spread {
-    store: Store,
-    link: Link,
-    view: watch::Receiver<Arc<View>>,
-    /// How far each node has applied this node's log, as it said itself.
-    reached: Arc<watch::Sender<BTreeMap<NodeId, Version>>>,
+/// Said in [`Call::Missing`] of a log that is not taken up: it is later than any life, so nothing of it is sent. It
+/// is no word of what is applied.
+const PASSED_OVER: Version = Version { epoch: u64::MAX, index: u64::MAX };
+
+/// What spreading needs of the node.
+pub struct Parts {
+    /// Where the logs are.
+    pub store: Store,
+    /// How other nodes are reached.
+    pub link: Link,
+    /// Who is in the mesh.
+    pub view: watch::Receiver<Arc<View>>,
+    /// The node's clock.
+    pub clock: Clock,
+    /// Where it is written down who has applied what.
+    pub receipts: Receipts,
+    /// Where it is said whether the node has caught up.
+    pub trust: Trust,
+    /// Whether addresses of other nodes were given: then somebody is there to catch up with.
+    pub has_peers: bool,
 }
 
-/// How a push went.
-struct Pushed {
-    to: NodeId,
-    reached: Option<Version>,
+/// Spreads the logs; a cheap handle.
+#[derive(Clone)]
+pub struct Spread(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    me: NodeId,
+    own: Region,
+    replica: Mutex<Replica>,
+    told: mpsc::Sender<Input>,
+    hears: Mutex<Option<mpsc::Receiver<Input>>>,
+    fence: OnceLock<Fencing>,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    pushes: AtomicU64,
+    pushes_failed: AtomicU64,
+    comparisons: AtomicU64,
+    comparisons_failed: AtomicU64,
+    entries_pushed: AtomicU64,
+    batches_applied: AtomicU64,
+    batches_refused: AtomicU64,
+}
+
+/// What was spread since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpreadCounts {
+    /// Pushes that were answered.
+    pub pushes: u64,
+    /// Pushes that were not.
+    pub pushes_failed: u64,
+    /// Comparisons at whose end nothing was missing here.
+    pub comparisons: u64,
+    /// Comparisons that were not answered, or not to their end.
+    pub comparisons_failed: u64,
+    /// Entries sent by pushes, those that were passed on among them.
+    pub entries_pushed: u64,
+    /// Batches of others that were taken.
+    pub batches_applied: u64,
+    /// Batches of others that could not be applied.
+    pub batches_refused: u64,
+}
+
+/// What became of a decision.
+enum Ended {
+    Push { to: NodeId, region: Region, reached: Option<Vec<Reach>> },
+    Compare { with: NodeId, level: bool },
 }
 
 impl Spread {
-    /// Spreads what `store` writes, among the nodes of `view`.
-    pub fn new(store: Store, link: Link, view: watch::Receiver<Arc<View>>) -> Self {
-        Self { store, link, view, reached: Arc::default() }
+    /// Spreads the logs of `parts.store` once it [runs](Self::run).
+    pub fn new(parts: Parts) -> Self {
+        let me = parts.view.borrow().me;
+        let own = Region::new(parts.store.region());
+        let (told, hears) = mpsc::channel(TOLD_MAX);
+        let replica = Mutex::new(Replica::new(me, ReplicaSettings::default()));
+        let hears = Mutex::new(Some(hears));
+        let fence = OnceLock::new();
+        Self(Arc::new(Inner { parts, me, own, replica, told, hears, fence, counts: Counts::default() }))
     }
 
-    /// Pushes and compares until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
-        let mut stamps = self.store.stamps();
-        let mut view = self.view.clone();
-        let mut pushes: JoinSet<Pushed> = JoinSet::new();
-        let mut under_way: HashMap<NodeId, bool> = HashMap::new();
-        let mut compare = interval(COMPARE_EVERY);
-        compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut compared = None;
-        let mut comparisons = JoinSet::new();
+    /// Has the fence learn of regions whose logs are passed over: to be called once, before this [runs](Self::run).
+    /// There is such a region, and its head is not known here.
+    pub fn warn(&self, fence: Fencing) {
+        let _ = self.0.fence.set(fence);
+    }
+
+    /// Pushes and compares until `stop`; `standing` says when this node leads its region's group. To be called once.
+    pub async fn run(self, mut standing: watch::Receiver<Standing>, stop: CancellationToken) {
+        let Some(mut hears) = self.0.hears.lock().take() else { return };
+        let parts = &self.0.parts;
+        let (mut stamps, mut view) = (parts.store.stamps(), parts.view.clone());
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut under_way: JoinSet<Ended> = JoinSet::new();
+        // What was there before the first change.
+        let mut inputs = vec![
+            Input::View(view.borrow_and_update().clone()),
+            Input::Applied(stamps.borrow_and_update().clone()),
+            self.leads(&standing.borrow_and_update()),
+        ];
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                Ok(()) = stamps.changed() => {}
-                Ok(()) = view.changed() => self.forget_the_gone(),
-                Some(Ok(pushed)) = pushes.join_next() => {
-                    let again = under_way.remove(&pushed.to).unwrap_or_default();
-                    let before = self.reached.borrow().get(&pushed.to).copied();
-                    if let Some(version) = pushed.reached {
-                        self.reached.send_modify(|reached| { reached.insert(pushed.to, version); });
-                    }
-                    if (pushed.reached.is_none() || pushed.reached == before) && !again {
-                        // It did not answer, or could not apply it: it is tried again with the next comparison.
-                        continue;
-                    }
-                }
-                Some(_) = comparisons.join_next() => continue,
-                _ = compare.tick() => {
-                    if comparisons.is_empty() && let Some(next) = self.after(compared) {
-                        compared = Some(next);
-                        let this = self.clone();
-                        comparisons.spawn(async move { this.pull(next).await });
-                    }
-                    // Nodes that did not answer a push are tried again at this pace, too.
+            for input in inputs.drain(..) {
+                for decision in self.decide(input) {
+                    under_way.spawn(self.clone().carry_out(decision));
                 }
             }
-            for to in self.behind() {
-                if let Some(again) = under_way.get_mut(&to) {
-                    *again = true;
-                } else if pushes.len() < PUSHES_MAX {
-                    under_way.insert(to, false);
-                    let this = self.clone();
-                    pushes.spawn(async move { Pushed { to, reached: this.push(to).await } });
-                }
+            parts.trust.set_caught_up(self.is_caught_up());
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Ok(()) = stamps.changed() => inputs.push(Input::Applied(stamps.borrow_and_update().clone())),
+                Ok(()) = view.changed() => inputs.push(Input::View(view.borrow_and_update().clone())),
+                Ok(()) = standing.changed() => inputs.push(self.leads(&standing.borrow_and_update())),
+                Some(Ok(ended)) = under_way.join_next() => inputs.extend(self.heard_of(ended)),
+                Some(told) = hears.recv() => inputs.push(told),
+                _ = ticks.tick() => inputs.push(Input::Tick),
             }
         }
     }
 
-    /// Answers a peer that pushes or compares.
+    /// Answers [`Call::Push`] and [`Call::Missing`].
     pub async fn answer(&self, from: NodeId, call: Call) -> Reply {
         match call {
-            Call::Apply(batches) => {
-                let author = self.view.borrow().members.get(&from).map(log_of_member);
-                if batches.iter().any(|batch| Some(&batch.region) != author.as_ref()) {
-                    return Reply::Refused(Refusal::NotServed);
-                }
-                for batch in batches {
-                    if let Err(error) = self.store.apply(batch).await {
-                        tracing::warn!(%error, node = %from, "a push could not be applied");
+            Call::Push { batch, relay } => self.take(from, batch, relay).await,
+            Call::Missing(there) => {
+                // It says, too, how far the asker is.
+                let has = there.iter().filter(|(_, at)| *at != PASSED_OVER);
+                has.for_each(|(region, at)| self.tell(from, region, Some(at)));
+                match self.0.parts.store.missing(Stamp::new(there)).await {
+                    Ok(batches) => Reply::Batches(batches),
+                    Err(error) => {
+                        tracing::error!(%error, "what a peer misses could not be read");
+                        Reply::Refused(Refusal::Failed(error.to_string()))
                     }
                 }
-                Reply::Applied(Versions::clone(&self.store.stamp()))
             }
-            Call::Missing(there) => match self.store.missing(Arc::new(there)).await {
-                Ok(batches) => Reply::Batches(batches),
-                Err(error) => {
-                    tracing::error!(%error, "what a peer misses could not be read");
-                    Reply::Refused(Refusal::Failed(error.to_string()))
-                }
-            },
             _ => Reply::Refused(Refusal::NotServed),
         }
     }
 
-    /// Passes fetches of peers on to `level`, once this node has applied what the asker has, as far as that can be
-    /// had in the time a call may take (promise P2). One peer is asked once at a time, for all that wait for it.
-    pub async fn level(self, mut fetches: mpsc::Receiver<Incoming>, level: mpsc::Sender<Incoming>) {
-        let mut pulls = JoinSet::new();
-        let mut waiting: HashMap<NodeId, Vec<Incoming>> = HashMap::new();
-        // What a peer told, and what was known here after it had been asked: asking again brings no more.
-        let mut fruitless: HashMap<NodeId, (Versions, Stamp)> = HashMap::new();
-        loop {
-            let passed_on = tokio::select! {
-                Some(Ok(from)) = pulls.join_next() => {
-                    let caught_up = waiting.remove(&from).unwrap_or_default();
-                    let stamp = self.store.stamp();
-                    let behind = caught_up.last().filter(|last| !stamp.covers(&last.fetch.versions));
-                    match behind {
-                        Some(last) => drop(fruitless.insert(from, (last.fetch.versions.clone(), stamp))),
-                        None => drop(fruitless.remove(&from)),
-                    }
-                    caught_up
-                }
-                incoming = fetches.recv() => {
-                    let Some(incoming) = incoming else { return };
-                    let (from, versions) = (incoming.from, &incoming.fetch.versions);
-                    let stamp = self.store.stamp();
-                    let is_known = || fruitless.get(&from).is_some_and(|known| known.0 == *versions && known.1 == stamp);
-                    if stamp.covers(versions) || is_known() {
-                        vec![incoming]
-                    } else {
-                        let behind = waiting.entry(from).or_default();
-                        if behind.is_empty() {
-                            let this = self.clone();
-                            pulls.spawn(async move {
-                                // What it did not bring in time, the next fetch or comparison will.
-                                let _ = timeout(CALL_TIMEOUT, this.pull(from)).await;
-                                from
-                            });
-                        }
-                        if behind.len() < WAITING_MAX {
-                            behind.push(incoming);
-                        }
-                        // Dropped, a fetch is refused.
-                        continue;
-                    }
-                }
-            };
-            for incoming in passed_on {
-                if level.send(incoming).await.is_err() {
-                    return;
-                }
-            }
+    /// How far a node is known to have applied a log: by its own word or by gossip.
+    pub fn reached(&self, node: &NodeId, region: &Region) -> Option<Version> {
+        let said = self.0.replica.lock().reached(region).and_then(|nodes| nodes.get(node).copied());
+        said.or_else(|| self.0.parts.view.borrow().members.get(node)?.versions.get(region))
+    }
+
+    /// How far a log is applied here.
+    pub fn applied(&self, region: &Region) -> Option<Version> {
+        self.0.parts.store.stamp().get(region)
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> SpreadCounts {
+        let counts = &self.0.counts;
+        SpreadCounts {
+            pushes: counts.pushes.load(Relaxed),
+            pushes_failed: counts.pushes_failed.load(Relaxed),
+            comparisons: counts.comparisons.load(Relaxed),
+            comparisons_failed: counts.comparisons_failed.load(Relaxed),
+            entries_pushed: counts.entries_pushed.load(Relaxed),
+            batches_applied: counts.batches_applied.load(Relaxed),
+            batches_refused: counts.batches_refused.load(Relaxed),
         }
     }
 
-    /// Waits until every node that is not dead has applied this node's log up to `version`, or until `deadline`.
-    /// Answers who has, by name, with the time it took from now, and who has not.
-    pub async fn applied(
-        &self,
-        version: Version,
-        deadline: Instant,
-    ) -> (Vec<(String, Duration)>, Vec<String>) {
-        let started = Instant::now();
-        let mut reached = self.reached.subscribe();
-        let mut done: BTreeMap<NodeId, Duration> = BTreeMap::new();
-        loop {
-            for (node, at) in reached.borrow_and_update().iter() {
-                if at.epoch == version.epoch && at.index >= version.index {
-                    done.entry(*node).or_insert_with(|| started.elapsed());
-                }
-            }
-            let view = self.view.borrow().clone();
-            let (has, has_not): (Vec<_>, Vec<_>) = others(&view).partition(|(id, _)| done.contains_key(id));
-            if has_not.is_empty() || !matches!(timeout_at(deadline, reached.changed()).await, Ok(Ok(()))) {
-                let name = |member: &Member| member.profile.ticket.claim.name.clone();
-                let has = has.iter().map(|(id, member)| (name(member), done[*id])).collect();
-                return (has, has_not.iter().map(|(_, member)| name(member)).collect());
-            }
+    fn leads(&self, standing: &Standing) -> Input {
+        if let Some(at) = standing.committed {
+            self.0.parts.receipts.committed(at, self.0.parts.clock.up_ms());
         }
+        Input::Leads((standing.leader == Some(self.0.me)).then(|| self.0.own.clone()))
     }
 
-    /// The version of this node's own log.
-    fn written(&self) -> Option<Version> {
-        self.store.stamp().get(&Region::new(self.store.region()))
-    }
-
-    /// The nodes that have not said that they have all of this node's log.
-    fn behind(&self) -> Vec<NodeId> {
-        let Some(written) = self.written().filter(|written| written.index > 0) else { return Vec::new() };
-        let view = self.view.borrow().clone();
-        let reached = self.reached.borrow();
-        let is_behind = |id: &&NodeId| reached.get(*id) != Some(&written);
-        others(&view).map(|(id, _)| id).filter(is_behind).copied().collect()
-    }
-
-    fn forget_the_gone(&self) {
-        let view = self.view.borrow().clone();
-        self.reached
-            .send_modify(|reached| reached.retain(|id, _| others(&view).any(|(other, _)| other == id)));
-    }
-
-    /// The node to compare with after the last one, in the order of ids.
-    fn after(&self, last: Option<NodeId>) -> Option<NodeId> {
-        let view = self.view.borrow().clone();
-        let next = others(&view).map(|(id, _)| *id).find(|id| last.is_none_or(|last| *id > last));
-        next.or_else(|| others(&view).map(|(id, _)| *id).next())
-    }
-
-    /// Brings a node up to date with this node's log; answers how far it says it is.
-    async fn push(&self, to: NodeId) -> Option<Version> {
-        let own = Region::new(self.store.region());
-        let mut there = self.reached.borrow().get(&to).copied();
-        for _ in 0..ROUNDS_MAX {
-            let batches = match there {
-                Some(version) => self.after_version(&own, version).await?,
-                // What it knows is asked first.
-                None => Vec::new(),
-            };
-            if batches.is_empty() && there.is_some() {
-                return there;
-            }
-            let peer = peer(&self.view.borrow(), to)?;
-            match self.link.call(peer, Call::Apply(batches), CALL_TIMEOUT).await {
-                Ok(Reply::Applied(versions)) => {
-                    let unknown = Version { epoch: self.written()?.epoch, index: 0 };
-                    let now = versions.get(&own).unwrap_or(unknown);
-                    if there == Some(now) {
-                        return there;
-                    }
-                    there = Some(now);
+    /// Has the decisions made, and writes down what the input said of who has applied what.
+    fn decide(&self, input: Input) -> Vec<Output> {
+        let Parts { clock, receipts, .. } = &self.0.parts;
+        let now_ms = clock.up_ms();
+        let news = match &input {
+            Input::Applied(stamp) => {
+                if let Some(at) = stamp.get(&self.0.own) {
+                    receipts.applied_here(at, now_ms);
                 }
-                Ok(other) => {
-                    tracing::debug!(?other, node = %to, "a push was not taken");
-                    return None;
-                }
-                Err(error) => {
-                    tracing::debug!(%error, node = %to, "a push did not arrive");
-                    return None;
-                }
-            }
-        }
-        there
-    }
-
-    /// What of the own log follows `version`.
-    async fn after_version(&self, own: &Region, version: Version) -> Option<Vec<Batch>> {
-        let mut there = Versions::clone(&self.store.stamp());
-        there.set(own.clone(), version);
-        match self.store.missing(Stamp::new(there)).await {
-            Ok(batches) => Some(batches),
-            Err(error) => {
-                tracing::error!(%error, "the purge log cannot be read");
                 None
             }
+            Input::Told { node, region, .. } if *region == self.0.own => Some(Some(*node)),
+            Input::View(_) => Some(None),
+            _ => None,
+        };
+        let mut replica = self.0.replica.lock();
+        let decisions = replica.handle(input, now_ms);
+        if let (Some(of), Some(reached)) = (news, replica.reached(&self.0.own)) {
+            match of {
+                Some(node) => receipts.reached(reached.get(&node).map(|at| (node, *at)), now_ms),
+                None => receipts.reached(reached.iter().map(|(node, at)| (*node, *at)), now_ms),
+            }
         }
+        decisions
     }
 
-    /// Applies what a node knows and this one does not.
-    async fn pull(&self, from: NodeId) {
-        for _ in 0..ROUNDS_MAX {
-            let Some((peer, author)) = self.whom(from) else { return };
-            let here = self.store.stamp();
-            let reply = self.link.call(peer, Call::Missing(Versions::clone(&here)), CALL_TIMEOUT).await;
-            let Ok(Reply::Batches(batches)) = reply else { return };
-            let mut news = false;
-            for batch in batches {
-                let known = here.get(&batch.region);
-                let is_reborn = known.is_some_and(|at| at.epoch != batch.after.epoch);
-                let is_made_up =
-                    known.is_none() && (here.len() >= LOGS_MAX || !self.is_of_member(&batch.region));
-                if (is_reborn && batch.region != author) || is_made_up {
-                    continue;
-                }
-                match self.store.apply(batch).await {
-                    Ok(new) => news |= new,
-                    Err(error) => tracing::debug!(%error, node = %from, "a batch could not be applied"),
-                }
+    async fn carry_out(self, decision: Output) -> Ended {
+        match decision {
+            Output::Push { to, region, after, relay } => {
+                let reached = self.push(to, &region, after, relay).await;
+                Ended::Push { to, region, reached }
             }
-            if !news {
-                return;
+            Output::Compare { with } => {
+                let level = self.pull(with).await;
+                Ended::Compare { with, level }
             }
         }
     }
 
-    /// Whether some node of the mesh writes this log.
-    fn is_of_member(&self, log: &Region) -> bool {
-        self.view.borrow().members.values().any(|member| log_of_member(member) == *log)
+    fn heard_of(&self, ended: Ended) -> Vec<Input> {
+        let counts = &self.0.counts;
+        match ended {
+            Ended::Push { to, region, reached } => {
+                let count = if reached.is_some() { &counts.pushes } else { &counts.pushes_failed };
+                count.fetch_add(1, Relaxed);
+                let answered = reached.is_some();
+                let told = |Reach { node, at }| Input::Told { node, region: region.clone(), at };
+                let mut inputs: Vec<Input> = reached.into_iter().flatten().map(told).collect();
+                inputs.push(Input::Pushed { to, region, answered });
+                inputs
+            }
+            Ended::Compare { with, level } => {
+                let count = if level { &counts.comparisons } else { &counts.comparisons_failed };
+                count.fetch_add(1, Relaxed);
+                vec![Input::Compared { with, level }]
+            }
+        }
     }
 
-    fn whom(&self, id: NodeId) -> Option<(Peer, Region)> {
-        let view = self.view.borrow();
-        Some((peer(&view, id)?, log_of_member(view.members.get(&id)?)))
+    /// Notes what a node said of itself. One that finds no place is lost: gossip and the next push say it again.
+    fn tell(&self, node: NodeId, region: &Region, at: Option<Version>) {
+        let _ = self.0.told.try_send(Input::Told { node, region: region.clone(), at });
     }
-}
 
-fn log_of_member(member: &Member) -> Region {
-    let claim = &member.profile.ticket.claim;
-    Region::new(&config::purge_log(&claim.region, &claim.name))
+    /// Promise P4. A node that nobody told of others, and that never knew any, has nobody to catch up with. One that
+    /// was given addresses, or whose logs tell of others, waits for them.
+    fn is_caught_up(&self) -> bool {
+        let Parts { store, view, has_peers, .. } = &self.0.parts;
+        self.0.replica.lock().is_caught_up()
+            || (!has_peers
+                && view.borrow().members.keys().all(|id| *id == self.0.me)
+                && store.stamp().iter().all(|(region, _)| *region == self.0.own)
+                && store
+                    .catalog()
+                    .borrow()
+                    .shields()
+                    .all(|(_, _, shields)| shields.0.iter().all(|shield| shield.node == self.0.me)))
+    }
+
+    /// A log was heard of that is not taken up. The fence knows before the comparison ends by which the node may
+    /// hold itself for caught up.
+    fn pass_over(&self, region: &Region) {
+        if let Some(fence) = self.0.fence.get() {
+            fence.know(region);
+        }
+    }
+
+    /// Whether entries of this log are taken: it is known here, or it is of a region of the mesh.
+    fn takes(&self, region: &Region) -> bool {
+        let stamp = self.0.parts.store.stamp();
+        let is_of_mesh = || {
+            let view = self.0.parts.view.borrow();
+            view.members.values().any(|member| member.profile.ticket.claim.region == region.as_str())
+        };
+        stamp.get(region).is_some() || (stamp.len() < LOGS_MAX && is_of_mesh())
+    }
 }
 
 /// The other nodes that may be reached.
-fn others(view: &View) -> impl Iterator<Item = (&NodeId, &Member)> {
+pub(super) fn others(view: &View) -> impl Iterator<Item = (&NodeId, &Member)> {
     let here = |member: &Member| matches!(member.status, Status::Alive | Status::Suspect);
     view.members.iter().filter(move |(id, member)| **id != view.me && here(member))
 }
+
+/// How a place in a log compares with another.
+pub trait Covers {
+    /// Whether who has applied the log up to here has applied `entry`, or knows a later life of the log.
+    fn covers(&self, entry: Version) -> bool;
+}
+
+impl Covers for Version {
+    fn covers(&self, entry: Version) -> bool {
+        (self.epoch, self.index) >= (entry.epoch, entry.index)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use super::*;
 use crate::config::{self, Override, Sources};
 
-fn config(data: &std::path::Path, more: &[(&str, &str)]) -> Config {
+pub(super) fn config(data: &std::path::Path, more: &[(&str, &str)]) -> Config {
     let flags = [
         ("node.name", "alone-1"),
         ("node.http", "127.0.0.1:0"),
@@ -20,9 +20,21 @@ fn config(data: &std::path::Path, more: &[(&str, &str)]) -> Config {
 }
 
 async fn get(address: SocketAddr, path: &'static str) -> String {
+    ask(address, "GET", path, "localhost", "").await
+}
+
+async fn ask(
+    address: SocketAddr,
+    method: &'static str,
+    path: &'static str,
+    host: &'static str,
+    body: &'static str,
+) -> String {
     let ask = move || {
         let mut stream = std::net::TcpStream::connect(address).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let length = body.len();
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n").unwrap();
+        write!(stream, "Content-Type: application/toml\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
@@ -75,5 +87,35 @@ async fn a_start_that_fails_leaves_nothing_behind() {
     let error = started.err().expect("the address is taken");
     assert!(format!("{error:#}").contains(&address), "{error:#}");
     let node = Running::start(config(dir.path(), &[])).await.expect("the data is free");
+    node.stop().await;
+}
+
+/// Its host is answered for from the moment that the API has answered, and no longer than that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_is_set_and_deleted_while_the_node_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Running::start(config(dir.path(), &[])).await.unwrap();
+    let (http, admin) = (node.addresses().http[0], node.addresses().admin[0]);
+    let definition = "hosts = 'new.example'\norigins = 'http://127.0.0.1:1'\n";
+    let set = ask(admin, "PUT", "/v1/services/new", "localhost", definition).await;
+    assert!(set.contains("201 Created") && set.contains("\"id\":\"local/"), "{set}");
+    let services = get(admin, "/v1/services").await;
+    assert!(
+        services.contains("\"source\":\"file\"") && services.contains("\"source\":\"mesh\""),
+        "{services}"
+    );
+    let wrong =
+        ask(admin, "PUT", "/v1/services/more", "localhost", "hosts = 'new.example'\norigins = 'http://a'\n")
+            .await;
+    assert!(wrong.contains(" 422 ") && wrong.contains("belongs to the service"), "{wrong}");
+    let wrong = ask(admin, "PUT", "/v1/services/more", "localhost", "hosts = 'more.example'\n").await;
+    assert!(wrong.contains(" 422 ") && wrong.contains("service more: origins: missing"), "{wrong}");
+    let status = get(admin, "/v1/status").await;
+    assert!(status.contains("\"service\":\"new\"") && status.contains("\"problems\":[]"), "{status}");
+    let deleted = ask(admin, "DELETE", "/v1/services/default", "localhost", "").await;
+    assert!(deleted.contains("200 OK"), "{deleted}");
+    let gone = ask(http, "GET", "/", "other.example", "").await;
+    assert!(gone.contains(" 421 "), "{gone}");
+    assert!(ask(http, "GET", "/", "new.example", "").await.contains(" 50"), "its origin is not there");
     node.stop().await;
 }

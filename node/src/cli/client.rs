@@ -23,6 +23,12 @@ pub(super) struct Client {
     http: HttpClient<HttpConnector, Full<Bytes>>,
 }
 
+/// What is sent, and its media type.
+pub(super) struct Body {
+    pub kind: &'static str,
+    pub bytes: Bytes,
+}
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
@@ -34,17 +40,37 @@ pub(super) enum ClientError {
     Https(String),
     #[error("no node answers at {base}: {reason} (is it running, and is --admin right?)")]
     Unreachable { base: String, reason: String },
+    #[error("the node at {base} was asked, and was lost before it answered: {reason}")]
+    Lost { base: String, reason: String },
     #[error("the node at {base} did not answer within {timeout:?}")]
     TimedOut { base: String, timeout: Duration },
     #[error("{message}{}", field.as_ref().map(|f| format!(" (in {f})")).unwrap_or_default())]
-    Refused { status: StatusCode, message: String, field: Option<String> },
+    Refused { status: StatusCode, code: String, message: String, field: Option<String> },
+    #[error("{base} is no node of Starling: it answers {status}")]
+    NoNode { base: String, status: StatusCode },
     #[error("{base} does not answer as a node does: {reason}")]
     Garbled { base: String, reason: String },
+    #[error("{path} cannot be read: {source}")]
+    File { path: String, source: std::io::Error },
     #[error("the runtime cannot start: {0}")]
     Runtime(std::io::Error),
 }
 
 impl ClientError {
+    /// Whether the node may have done, or may yet do, what it was asked.
+    pub fn leaves_open(&self) -> bool {
+        match self {
+            Self::Lost { .. } | Self::TimedOut { .. } | Self::Garbled { .. } => true,
+            Self::Refused { status, code, .. } => *status == StatusCode::GATEWAY_TIMEOUT || code == "unknown",
+            Self::Url(_)
+            | Self::Https(_)
+            | Self::Unreachable { .. }
+            | Self::NoNode { .. }
+            | Self::File { .. }
+            | Self::Runtime(_) => false,
+        }
+    }
+
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::TimedOut { .. } => TIMED_OUT,
@@ -74,14 +100,23 @@ impl Client {
     }
 
     pub async fn post(&self, path: &str, body: &Value, timeout: Duration) -> Result<Value, ClientError> {
+        let body = Body { kind: "application/json", bytes: body.to_string().into() };
         self.ask(Method::POST, path, Some(body), timeout).await
+    }
+
+    pub async fn put(&self, path: &str, body: Body, timeout: Duration) -> Result<Value, ClientError> {
+        self.ask(Method::PUT, path, Some(body), timeout).await
+    }
+
+    pub async fn delete(&self, path: &str, timeout: Duration) -> Result<Value, ClientError> {
+        self.ask(Method::DELETE, path, None, timeout).await
     }
 
     async fn ask(
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Option<Body>,
         timeout: Duration,
     ) -> Result<Value, ClientError> {
         let garbled = |reason: String| ClientError::Garbled { base: self.base.clone(), reason };
@@ -89,16 +124,21 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        if body.is_some() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
+        if let Some(body) = &body {
+            request = request.header(header::CONTENT_TYPE, body.kind);
         }
-        let bytes = body.map_or_else(Bytes::new, |body| body.to_string().into());
+        let bytes = body.map(|body| body.bytes).unwrap_or_default();
         let request = request.body(Full::new(bytes)).map_err(|error| garbled(error.to_string()))?;
         let exchange = async {
             let response = self.http.request(request).await.map_err(|error| {
                 let reason =
                     std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-                ClientError::Unreachable { base: self.base.clone(), reason }
+                let base = self.base.clone();
+                if error.is_connect() {
+                    ClientError::Unreachable { base, reason }
+                } else {
+                    ClientError::Lost { base, reason }
+                }
             })?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
@@ -112,7 +152,12 @@ impl Client {
         }
         match serde_json::from_slice::<ErrorBody>(&bytes) {
             Ok(ErrorBody { error }) => {
-                Err(ClientError::Refused { status, message: error.message, field: error.field })
+                let (code, message, field) = (error.code, error.message, error.field);
+                Err(ClientError::Refused { status, code, message, field })
+            }
+            // Whoever it is refused it; a proxy's 5xx says nothing of what the node behind it did.
+            Err(_) if status.is_client_error() => {
+                Err(ClientError::NoNode { base: self.base.clone(), status })
             }
             Err(_) => Err(garbled(format!("status {status}"))),
         }

@@ -5,23 +5,24 @@
 mod client;
 mod cluster;
 mod node;
+mod purge;
+mod services;
 mod show;
 #[cfg(test)]
 mod tests;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use self::client::{Client, ClientError};
 pub use self::{
     cluster::{AdmitOptions, ClusterCommand, Expiry, InitOptions},
     node::NodeOptions,
+    purge::{PurgeOptions, ReceiptWait, ReceiptsOptions, WaitFor},
+    services::{ServicesCommand, ServicesOptions},
 };
-use crate::{
-    admin::{PurgeBody, Wait},
-    config::{self, Sources, parse_duration},
-};
+use crate::config::{self, Sources};
 
 /// Everything a person can ask of `starling`.
 #[derive(Debug, Parser)]
@@ -44,14 +45,16 @@ pub enum Command {
     Node(Box<NodeOptions>),
     /// Purge cached objects, by URL, tag, host, prefix or all of a service
     Purge(PurgeOptions),
-    /// Show a node's state: store, hit ratio, origins, mesh
+    /// Show who has applied a purge, when, and who has not; or the last purges that were sent to a node
+    Receipts(ReceiptsOptions),
+    /// Show a node's state: store, hit ratio, origins, mesh, its region's group
     Status(ClientOptions),
     /// List the nodes of the mesh as a node sees them
     Peers(ClientOptions),
     /// Show the ring of a node's PoP, and who owns an object
     Ring(RingOptions),
-    /// List the services of a node
-    Services(ClientOptions),
+    /// List the services, show one, or change them in all of the mesh
+    Services(ServicesOptions),
     /// Have a node fetch URLs, so that the first client finds them there
     Warm(WarmOptions),
     /// Have `/readyz` say no, so that balancers send clients elsewhere; the node goes on serving
@@ -98,56 +101,6 @@ pub struct ClientOptions {
     pub json: bool,
 }
 
-/// What to purge.
-#[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  starling purge --url https://example.org/news\n  starling purge --tag article-7 --tag front --soft\n  starling purge --prefix example.org/img/ --service shop --wait committed\n  starling purge --all"
-)]
-#[group(id = "selector", required = true, multiple = true, args = ["url", "tag", "host", "prefix", "all"])]
-pub struct PurgeOptions {
-    /// All variants of this URL; may be repeated
-    #[arg(long, value_name = "URL")]
-    pub url: Vec<String>,
-    /// Objects that the origin tagged with this; may be repeated
-    #[arg(long, value_name = "TAG")]
-    pub tag: Vec<String>,
-    /// Objects of this host; may be repeated
-    #[arg(long, value_name = "HOST")]
-    pub host: Vec<String>,
-    /// Objects whose host/path begins with this; may be repeated
-    #[arg(long, value_name = "PREFIX")]
-    pub prefix: Vec<String>,
-    /// Every object of the service
-    #[arg(long)]
-    pub all: bool,
-    /// The service [default: the one with that host, or the only one]
-    #[arg(long, value_name = "NAME")]
-    pub service: Option<String>,
-    /// Make objects stale instead of removing them: they are revalidated, and may stand in for a dead origin
-    #[arg(long)]
-    pub soft: bool,
-    /// When the purge counts as done
-    #[arg(long, value_enum, default_value = "applied")]
-    pub wait: WaitFor,
-    /// How long to wait for that, with a unit
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
-    pub timeout: Duration,
-    /// How to reach the node.
-    #[command(flatten)]
-    pub client: ClientOptions,
-}
-
-/// When a purge counts as done.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum WaitFor {
-    /// The node has taken it
-    Accepted,
-    /// It survives a crash
-    Committed,
-    /// Every node has applied it
-    Applied,
-}
-
 /// What to ask of the ring.
 #[derive(Args, Debug)]
 #[command(
@@ -177,7 +130,7 @@ pub struct WarmOptions {
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
 const TIMED_OUT: u8 = 3;
-/// Beyond the purge's own timeout, for the way there and back.
+/// For the way there and back, beyond the time that the node may take itself.
 const WAY: Duration = Duration::from_secs(10);
 const WARM_TIMEOUT: Duration = Duration::from_secs(310);
 
@@ -218,7 +171,8 @@ fn check(file: &std::path::Path) -> u8 {
 
 async fn ask(command: Command) -> Result<u8, ClientError> {
     match command {
-        Command::Purge(options) => purge(options).await,
+        Command::Purge(options) => purge::purge(options).await,
+        Command::Receipts(options) => purge::receipts(options).await,
         Command::Warm(options) => {
             let body = serde_json::json!({ "urls": options.urls });
             let answer = Client::new(&options.client)?.post("/v1/warm", &body, WARM_TIMEOUT).await?;
@@ -231,7 +185,7 @@ async fn ask(command: Command) -> Result<u8, ClientError> {
             let path = ring_path(options.object.as_deref());
             tell(&options.client, &path, show::ring).await
         }
-        Command::Services(options) => tell(&options, "/v1/services", show::services).await,
+        Command::Services(options) => services::run(options).await,
         Command::Drain(options) => set_draining(&options, "/v1/drain", "draining").await,
         Command::Undrain(options) => set_draining(&options, "/v1/undrain", "ready for clients").await,
         Command::Node(_) | Command::Cluster { .. } | Command::Config { .. } | Command::Version => {
@@ -267,27 +221,4 @@ async fn set_draining(options: &ClientOptions, path: &str, state: &str) -> Resul
     let answer = Client::new(options)?.post(path, &serde_json::json!({}), WAY).await?;
     show::print(&answer, options.json, |_| format!("the node is {state}"));
     Ok(DONE)
-}
-
-async fn purge(options: PurgeOptions) -> Result<u8, ClientError> {
-    let body = PurgeBody {
-        service: options.service,
-        urls: options.url,
-        tags: options.tag,
-        hosts: options.host,
-        prefixes: options.prefix,
-        all: options.all,
-        soft: options.soft,
-        wait: match options.wait {
-            WaitFor::Accepted => Wait::Accepted,
-            WaitFor::Committed => Wait::Committed,
-            WaitFor::Applied => Wait::Applied,
-        },
-        timeout_ms: Some(options.timeout.as_millis() as u64),
-    };
-    let body = serde_json::json!(body);
-    let answer = Client::new(&options.client)?.post("/v1/purge", &body, options.timeout + WAY).await?;
-    show::print(&answer, options.client.json, show::receipt);
-    let missing = answer["missing"].as_array().is_some_and(|missing| !missing.is_empty());
-    Ok(if missing && matches!(options.wait, WaitFor::Applied) { TIMED_OUT } else { DONE })
 }

@@ -50,6 +50,9 @@ pub struct NodeOptions {
     /// Its share of the PoP's objects beside its neighbours' [default: 100]
     #[arg(long, value_name = "N")]
     pub weight: Option<String>,
+    /// A new region forms its group when so many of its nodes see each other; the same on all of them
+    #[arg(long, value_name = "N")]
+    pub region_expect: Option<String>,
     /// What this node is called [default: the host's name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -115,6 +118,7 @@ impl NodeOptions {
             ("node.cluster_key_pub", "--cluster-key-pub", &self.cluster_key_pub),
             ("node.ticket", "--ticket", &self.ticket),
             ("node.weight", "--weight", &self.weight),
+            ("node.region_expect", "--region-expect", &self.region_expect),
             ("node.name", "--name", &self.name),
             ("node.region", "--region", &self.region),
             ("node.pop", "--pop", &self.pop),

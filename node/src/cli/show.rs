@@ -1,15 +1,21 @@
 //! Answers of a node, for people.
 
 mod mesh;
+mod purge;
+mod services;
 mod table;
 
 use std::fmt::Write;
 
 use serde_json::Value;
 
-pub(super) use self::mesh::{peers, ring};
+pub(super) use self::{
+    mesh::{peers, ring},
+    purge::{receipt, receipts},
+    services::{service, service_set, services},
+};
 use crate::{
-    admin::{PurgeReceipt, ServiceStatus, StatusReport, WarmResult},
+    admin::{StatusReport, WarmResult},
     config::Config,
 };
 
@@ -21,19 +27,6 @@ pub(super) fn print(answer: &Value, json: bool, human: impl FnOnce(&Value) -> St
 /// An answer of another version of the node is shown as it came.
 fn read<T: serde::de::DeserializeOwned>(answer: &Value, tell: impl FnOnce(T) -> String) -> String {
     serde_json::from_value(answer.clone()).map_or_else(|_| format!("{answer:#}"), tell)
-}
-
-pub(super) fn receipt(answer: &Value) -> String {
-    read(answer, |receipt: PurgeReceipt| {
-        let mut text = format!("purged {}", receipt.id);
-        for applied in &receipt.applied {
-            let _ = write!(text, "\n  {} after {} ms", applied.node, applied.after_ms);
-        }
-        for missing in &receipt.missing {
-            let _ = write!(text, "\n  {missing} has not applied it yet");
-        }
-        text
-    })
 }
 
 pub(super) fn warmed(answer: &Value) -> String {
@@ -52,14 +45,6 @@ pub(super) fn warmed(answer: &Value) -> String {
 pub(super) fn all_warm(answer: &Value) -> bool {
     serde_json::from_value::<Vec<WarmResult>>(answer["results"].clone())
         .is_ok_and(|results| results.iter().all(|r| r.error.is_none() && r.status.is_some_and(|s| s < 400)))
-}
-
-pub(super) fn services(answer: &Value) -> String {
-    read(&answer["services"], |services: Vec<ServiceStatus>| {
-        let line =
-            |s: &ServiceStatus| format!("{}: {} -> {}", s.name, s.hosts.join(", "), s.origins.join(", "));
-        services.iter().map(line).collect::<Vec<_>>().join("\n")
-    })
 }
 
 pub(super) fn status(answer: &Value) -> String {
@@ -100,6 +85,15 @@ pub(super) fn status(answer: &Value) -> String {
         if let Some(mesh) = &s.mesh {
             let _ = writeln!(text, "mesh    {}", mesh::line(mesh));
         }
+        if let Some(group) = &s.group {
+            for line in mesh::group(group) {
+                let _ = writeln!(text, "region  {line}");
+            }
+            let _ = writeln!(text, "trust   {}", mesh::trust(&s));
+        }
+        for problem in &s.problems {
+            let _ = writeln!(text, "problem {problem}");
+        }
         for origin in &s.origins {
             let health =
                 if origin.healthy { "healthy" } else { origin.reason.as_deref().unwrap_or("unhealthy") };
@@ -138,6 +132,19 @@ pub(super) fn config(config: &Config) -> String {
         if !mesh.peers.is_empty() {
             let _ = write!(text, ", peers {}", mesh.peers.join(", "));
         }
+        let group = &mesh.region;
+        let formed = match group.expect {
+            Some(1) => "by one node".to_owned(),
+            Some(nodes) => format!("by {nodes} nodes"),
+            None => "by whoever is there".to_owned(),
+        };
+        let _ = write!(
+            text,
+            "\nregion {} (formed {formed}), {} voters at most, fence {} ms",
+            config.node.region,
+            group.voters_max,
+            group.fence.as_millis()
+        );
     }
     for service in &config.services {
         let origins: Vec<&str> = service.pool.origins.iter().map(|origin| origin.url.as_str()).collect();

@@ -1,4 +1,5 @@
 mod mesh;
+mod purge;
 
 use super::*;
 

@@ -1,10 +1,12 @@
-//! How the node takes part in a mesh: the keys of `[node]` that name it, and `[mesh]`.
+//! How the node takes part in a mesh and in its region's group: the keys of `[node]` that name them, `[mesh]` and
+//! `[region]`.
 //!
 //! Keys and tickets are checked here as far as they can be without the node's own key: a node that would be
 //! refused by every other does not start.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroU16,
     path::PathBuf,
     time::Duration,
 };
@@ -26,6 +28,12 @@ use crate::{clock::Clock, link};
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A summary of a PoP goes out with every fourth heartbeat.
 const HEARTBEATS_PER_SUMMARY: u64 = 4;
+/// A leader that is silent for fewer heartbeats may only have lost one on the way.
+const HEARTBEATS_PER_ELECTION: u32 = 3;
+/// A shorter lease would run out between two answers of a region far away.
+const FENCE_MIN: Duration = Duration::from_secs(1);
+/// With a longer lease, purges that wait for `fenced` would wait for whoever is cut off as if there were no end.
+const FENCE_MAX: Duration = Duration::from_secs(3600);
 
 /// How a node takes part in a mesh.
 #[derive(Clone, Debug)]
@@ -50,6 +58,35 @@ pub struct MeshSettings {
     pub messages_per_s_max: u32,
     /// Objects longer than this are owned in pieces of this length, in bytes.
     pub shard_bytes: u64,
+    /// Its part in the region's group.
+    pub region: RegionSettings,
+}
+
+/// How a node takes part in its region's group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionSettings {
+    /// The group is formed when so many nodes of the region see each other; none: by whoever is there.
+    pub expect: Option<usize>,
+    /// Voters at most.
+    pub voters_max: usize,
+    /// Between two heartbeats of the leader.
+    pub heartbeat: Duration,
+    /// Silence of the leader after which others stand for election.
+    pub election: Duration,
+    /// How long a node may trust what it knows of the regions' heads.
+    pub fence: Duration,
+}
+
+impl Default for RegionSettings {
+    fn default() -> Self {
+        Self {
+            expect: None,
+            voters_max: 5,
+            heartbeat: Duration::from_millis(250),
+            election: Duration::from_millis(1_500),
+            fence: Duration::from_secs(5),
+        }
+    }
 }
 
 impl MeshSettings {
@@ -69,10 +106,11 @@ impl MeshSettings {
     }
 }
 
-/// Reads both sections; none when the node stands alone.
+/// Reads all three sections; none when the node stands alone.
 pub(super) fn mesh(
     node: &Section<'_, '_>,
     section: &Section<'_, '_>,
+    region: &Section<'_, '_>,
     who: &NodeSettings,
     slice_bytes: u32,
 ) -> Option<MeshSettings> {
@@ -81,6 +119,7 @@ pub(super) fn mesh(
     let cluster_key = node.string("cluster_key_pub");
     let ticket = node.string("ticket");
     let weight = node.number("weight", 1..1001, 100);
+    let expect = node.parsed::<NonZeroU16>("region_expect", "a whole number from 1 to 65535");
     let is_wrong = node.is_set("mesh") && listen.is_none();
     if listen.is_none() && !is_wrong {
         let of_a_mesh = "means nothing without a mesh: set `mesh` (--mesh IP:PORT) too";
@@ -90,7 +129,11 @@ pub(super) fn mesh(
         for found in [&cluster_key, &ticket].into_iter().flatten() {
             node.wrong(found, of_a_mesh);
         }
+        if let Some(expect) = &expect {
+            node.wrong(expect, of_a_mesh);
+        }
     }
+    let region = group(region, expect.map(|found| usize::from(found.value.get())));
     let members = members(section);
     let any = |of: &Found<SocketAddr>| SocketAddr::new(of.value.ip(), 0);
     let quic = section.parsed::<SocketAddr>("link_quic", ADDRESS);
@@ -172,7 +215,49 @@ pub(super) fn mesh(
         connections_target,
         messages_per_s_max,
         shard_bytes,
+        region,
     })
+}
+
+fn group(section: &Section<'_, '_>, expect: Option<usize>) -> RegionSettings {
+    let default = RegionSettings::default();
+    let region = RegionSettings {
+        expect,
+        voters_max: section.number("voters_max", 1..10, default.voters_max),
+        heartbeat: section.duration("heartbeat_ms", default.heartbeat),
+        election: section.duration("election_ms", default.election),
+        fence: section.duration("fence_ms", default.fence),
+    };
+    if region.voters_max.is_multiple_of(2) {
+        let message = format!(
+            "found {}, but this is an odd number: one voter more than an odd number of them survives no more losses",
+            region.voters_max
+        );
+        section.problem("voters_max", message);
+    }
+    if region.election < region.heartbeat.saturating_mul(HEARTBEATS_PER_ELECTION) {
+        let message =
+            "is less than three heartbeats (`heartbeat_ms`): a lost message would cost the leader its place";
+        section.problem("election_ms", message);
+    }
+    if region.fence < FENCE_MIN {
+        let message = format!(
+            "is less than {} ms: leases would run out on their way, and services with freshness = \"strict\" would ask \
+             the origin for every hit",
+            FENCE_MIN.as_millis()
+        );
+        section.problem("fence_ms", message);
+    }
+    if region.fence > FENCE_MAX {
+        let message = format!(
+            "is more than {} ms: a node that is cut off would trust what it has stored for as long, and purges that wait \
+             for `fenced` would wait for it",
+            FENCE_MAX.as_millis()
+        );
+        section.problem("fence_ms", message);
+    }
+    section.close();
+    region
 }
 
 fn members(section: &Section<'_, '_>) -> members::Settings {

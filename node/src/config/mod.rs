@@ -23,9 +23,10 @@ use std::{
 
 use self::reader::Reader;
 pub use self::{
-    mesh::MeshSettings,
+    mesh::{MeshSettings, RegionSettings},
     problem::{ConfigError, Place, Problem},
     reader::Override,
+    services::parse_service,
     units::parse_duration,
 };
 use crate::{access_log, admin, edge::ServiceSettings, front, store};
@@ -45,7 +46,7 @@ pub struct Config {
     pub log: LogSettings,
     /// How it takes part in a mesh; none when it stands alone.
     pub mesh: Option<MeshSettings>,
-    /// What is served; never empty.
+    /// What is served from the start; empty only for a node of a mesh, which may be told by others.
     pub services: Vec<ServiceSettings>,
 }
 
@@ -117,11 +118,6 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     parse(&name, &text, sources)
 }
 
-/// The name of the purge log that a node of a mesh writes.
-pub fn purge_log(region: &str, name: &str) -> String {
-    format!("{region}:{name}")
-}
-
 /// Whether a node, region or PoP may be called this. Names stand in purge ids, log fields and labels: they
 /// hold no separators and no surprises.
 pub fn is_name(text: &str) -> bool {
@@ -140,6 +136,18 @@ fn read(file: &Path) -> Result<String, ConfigError> {
 }
 
 fn parse(name: &str, text: &str, sources: &Sources) -> Result<Config, ConfigError> {
+    let (document, reader) = document(name, text, sources)?;
+    let config = sections::config(&reader, document.get_ref(), &sources.origins);
+    let problems = reader.finish();
+    if problems.is_empty() { Ok(config) } else { Err(ConfigError { problems }) }
+}
+
+/// A TOML document, and who reads it.
+fn document<'a>(
+    name: &'a str,
+    text: &'a str,
+    sources: &'a Sources,
+) -> Result<(toml::Spanned<toml::de::DeTable<'a>>, Reader<'a>), ConfigError> {
     let (document, syntax) = toml::de::DeTable::parse_recoverable(text);
     let reader = Reader::new(name, text, sources.flags.clone(), &sources.environment);
     for error in &syntax {
@@ -153,7 +161,5 @@ fn parse(name: &str, text: &str, sources: &Sources) -> Result<Config, ConfigErro
         // Keys after a syntax error may be missing or misplaced: what else is wrong cannot be told apart.
         return Err(ConfigError { problems: reader.finish_syntax() });
     }
-    let config = sections::config(&reader, document.get_ref(), &sources.origins);
-    let problems = reader.finish();
-    if problems.is_empty() { Ok(config) } else { Err(ConfigError { problems }) }
+    Ok((document, reader))
 }

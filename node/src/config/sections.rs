@@ -30,17 +30,16 @@ pub(super) fn config<'a>(reader: &Reader<'a>, table: &'a DeTable<'a>, origins: &
     front.limits = limits(&root.table("limits"));
     front.limits.drain_timeout = section.duration("drain_timeout_ms", front.limits.drain_timeout);
     let listen = admin_address(&section);
-    let mut store = store(&root.table("store"), &node);
-    let mesh = mesh::mesh(&section, &root.table("mesh"), &node, store.slice_bytes);
+    let store = store(&root.table("store"), &node);
+    let mesh = mesh::mesh(&section, &root.table("mesh"), &root.table("region"), &node, store.slice_bytes);
     section.close();
-    if mesh.is_some() {
-        // Each node of a mesh writes a purge log of its own: their versions must not be taken for each other's.
-        store.region = super::purge_log(&node.region, &node.name);
-    }
     let admin = admin(&root.table("admin"), listen, &front, reader);
     let log = log(&root.table("log"));
-    let services = services::services(&root, reader, origins, store.object_lifetime_max_ms);
-    check_token_services(&root, &admin, &services);
+    let lifetime_max_ms = store.object_lifetime_max_ms;
+    let services = services::services(&root, reader, origins, lifetime_max_ms, mesh.is_some());
+    if mesh.is_none() {
+        check_token_services(&root, &admin, &services);
+    }
     root.close();
     Config { node, front, store, admin, log, mesh, services }
 }
@@ -191,6 +190,8 @@ fn store(section: &Section<'_, '_>, node: &NodeSettings) -> store::Settings {
         variants_max: section.number("variants_max", 1..4097, default.variants_max),
         region: node.region.clone(),
         object_lifetime_max_ms: section.millis("object_lifetime_max_ms", default.object_lifetime_max_ms),
+        purge_log_entries_max: default.purge_log_entries_max,
+        purge_selectors_max: default.purge_selectors_max,
     };
     if !settings.slice_bytes.is_power_of_two() {
         section.problem("slice_bytes", format!("found {}, but this is a power of two", settings.slice_bytes));
@@ -310,6 +311,7 @@ fn secret(section: &Section<'_, '_>, found: &Found<String>, token: &str) -> Opti
     Some(blake3::hash(token.as_bytes()))
 }
 
+/// In a mesh a token may name a service that is yet to be set.
 fn check_token_services(
     root: &Section<'_, '_>,
     admin: &admin::Settings,

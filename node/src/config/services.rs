@@ -3,14 +3,17 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use http::{HeaderName, HeaderValue, Uri};
-use starling_proto::cache::{
-    Policy,
-    key::{KeyRules, QueryRule},
-    policy::{SetCookie, TtlOverride},
+use starling_proto::{
+    cache::{
+        Policy,
+        key::{KeyRules, QueryRule},
+        policy::{SetCookie, TtlOverride},
+    },
+    purge::Region,
 };
 
 use super::{
-    Place,
+    ConfigError, Place, Problem, is_name,
     reader::{Found, Reader, Section},
     sections::name,
 };
@@ -24,12 +27,51 @@ const HEADER: &str = "the name of a header field";
 const ANY: std::ops::Range<u64> = 0..u64::MAX;
 const POSITIVE: std::ops::Range<u64> = 1..u64::MAX;
 
-/// The services of the file, or the one that `--origin` makes.
+/// The longest definition of a service that is set at run time, in bytes: every node keeps it.
+const DEFINITION_BYTES_MAX: usize = 64 << 10;
+
+/// Whether a definition may name files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Files {
+    /// They are on this machine.
+    Allowed,
+    /// It goes to all nodes, whose files are others.
+    Refused,
+}
+
+/// A service that is set at run time, from the table of one `[[services]]` as a document of its own.
+///
+/// The keys are the same, with two differences: `name` may be left out, and no file may be named. Whether its hosts
+/// are free is for the caller to see. `lifetime_max_ms` is the node's `store.object_lifetime_max_ms`.
+pub fn parse_service(name: &str, text: &str, lifetime_max_ms: u64) -> Result<ServiceSettings, ConfigError> {
+    let source = format!("service {name}");
+    let whole = |message: String| ConfigError {
+        problems: vec![Problem { place: Place::Named(source.clone()), key: String::new(), message }],
+    };
+    if !is_name(name) {
+        return Err(whole("a name has 1 to 64 letters, digits, `-`, `_` and `.`".to_owned()));
+    }
+    if text.len() > DEFINITION_BYTES_MAX {
+        return Err(whole(format!(
+            "its definition has {} bytes, and may have {DEFINITION_BYTES_MAX}",
+            text.len()
+        )));
+    }
+    let sources = super::Sources::default();
+    let (document, reader) = super::document(&source, text, &sources)?;
+    let root = reader.root(document.get_ref());
+    let service = service(&root, Some(name), &mut BTreeMap::new(), lifetime_max_ms, Files::Refused);
+    let problems = reader.finish();
+    if problems.is_empty() { Ok(service) } else { Err(ConfigError { problems }) }
+}
+
+/// The services of the file, or the one that `--origin` makes. A node of a mesh may begin without any.
 pub(super) fn services<'a>(
     root: &Section<'_, 'a>,
     reader: &Reader<'a>,
     origins: &[String],
     lifetime_max_ms: u64,
+    is_of_mesh: bool,
 ) -> Vec<ServiceSettings> {
     let sections = root.tables("services", |_| false);
     if !origins.is_empty() {
@@ -42,7 +84,7 @@ pub(super) fn services<'a>(
         }
         return vec![catch_all(reader, flag, origins, lifetime_max_ms)];
     }
-    if sections.is_empty() {
+    if sections.is_empty() && !is_of_mesh {
         let message = "nothing to serve: give --origin URL, or a file with [[services]] by --config FILE";
         root.problem("services", message);
     }
@@ -50,7 +92,7 @@ pub(super) fn services<'a>(
     let mut names: Vec<String> = Vec::new();
     let mut services = Vec::new();
     for section in &sections {
-        let service = service(section, &mut hosts, lifetime_max_ms);
+        let service = service(section, None, &mut hosts, lifetime_max_ms, Files::Allowed);
         if names.contains(&service.name) {
             section.problem("name", format!("another service is called {:?} already", service.name));
         }
@@ -87,18 +129,29 @@ fn named_host(origins: &[OriginSettings]) -> Option<String> {
     is_one.then(|| first.to_string())
 }
 
+/// `known_as` is the name it goes by already, wherever it is not the section that gives it one.
 fn service(
     section: &Section<'_, '_>,
+    known_as: Option<&str>,
     taken: &mut BTreeMap<String, String>,
     lifetime_max_ms: u64,
+    files: Files,
 ) -> ServiceSettings {
-    let name = name(section, "name").unwrap_or_else(|| {
-        if !section.is_set("name") {
-            section.problem("name", "missing: every [[services]] has a name");
+    let name = match (name(section, "name"), known_as) {
+        (Some(found), Some(known_as)) if found != known_as => {
+            section.problem("name", format!("found {found:?}, but this is the definition of {known_as:?}"));
+            found
         }
-        String::new()
-    });
-    let mut service = ServiceSettings::catch_all(&name, pool(section));
+        (Some(found), _) => found,
+        (None, Some(known_as)) => known_as.to_owned(),
+        (None, None) => {
+            if !section.is_set("name") {
+                section.problem("name", "missing: every [[services]] has a name");
+            }
+            String::new()
+        }
+    };
+    let mut service = ServiceSettings::catch_all(&name, pool(section, files));
     service.hosts = hosts(section, &name, taken);
     service.key = key(&section.table("key"));
     service.policy = policy(&section.table("policy"), lifetime_max_ms);
@@ -109,6 +162,7 @@ fn service(
     service.compression = compression(&section.table("compression"));
     let freshness = [("available", Freshness::Available), ("strict", Freshness::Strict)];
     service.freshness = section.choice("freshness", &freshness, Freshness::Available);
+    service.shield_region = self::name(section, "shield_region").map(|region| Region::new(&region));
     service.debug = section.flag("debug", false);
     section.close();
     service
@@ -161,7 +215,7 @@ fn is_host_pattern(host: &str) -> bool {
     host == "*" || ipv6 || (rest.len() <= 253 && rest.split('.').all(label))
 }
 
-fn pool(section: &Section<'_, '_>) -> PoolSettings {
+fn pool(section: &Section<'_, '_>, files: Files) -> PoolSettings {
     let mut origins = Vec::new();
     let mut plain = Vec::new();
     let tables = section.tables("origins", |found| {
@@ -199,7 +253,7 @@ fn pool(section: &Section<'_, '_>) -> PoolSettings {
     } else if origins.is_empty() {
         section.problem("origins", "no usable origin is left");
     }
-    let pool = pool_limits(&section.table("origin"), origins);
+    let pool = pool_limits(&section.table("origin"), origins, files);
     PoolSettings { health: section.table_if_present("health").map(|section| health(&section)), ..pool }
 }
 
@@ -226,7 +280,7 @@ fn origin_url(url: &str) -> Result<String, &'static str> {
     Ok(format!("{scheme}://{authority}"))
 }
 
-fn pool_limits(section: &Section<'_, '_>, origins: Vec<OriginSettings>) -> PoolSettings {
+fn pool_limits(section: &Section<'_, '_>, origins: Vec<OriginSettings>, files: Files) -> PoolSettings {
     let default = PoolSettings::default();
     let settings = PoolSettings {
         origins,
@@ -242,7 +296,11 @@ fn pool_limits(section: &Section<'_, '_>, origins: Vec<OriginSettings>) -> PoolS
         breaker_open: section.duration("breaker_open_ms", default.breaker_open),
         health: None,
         ca_file: section.string("ca_file").map(|found| {
-            if let Err(error) = std::fs::File::open(&found.value) {
+            if files == Files::Refused {
+                let message = "a service of the whole mesh names no files: other nodes do not have them; a service \
+                               with a `ca_file` is set in the file of each node";
+                section.wrong(&found, message);
+            } else if let Err(error) = std::fs::File::open(&found.value) {
                 section.wrong(&found, format!("{:?} cannot be read: {error}", found.value));
             }
             PathBuf::from(found.value)

@@ -1,6 +1,7 @@
 //! What a mistake in a configuration says, and which source wins.
 
 mod mesh;
+mod services;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -131,6 +132,7 @@ fn a_wrong_flag_or_variable_is_told_by_its_name() {
 #[test]
 fn a_whole_service_is_read() {
     let text = "[[services]]\nname = 'shop'\nhosts = ['shop.example', '*.shop.example']\nfreshness = 'strict'\n\
+        shield_region = 'us'\n\
         origins = ['http://a:1', { url = 'https://b', priority = 1, weight = 3 }]\n\
         key = { query_deny = ['utm_*'], sort_query = true, headers = ['X-Device'], cookies = ['lang'] }\n\
         policy = { default_ttl_ms = '1m', store_set_cookie = 'never', ttl_override = [{ path_prefix = '/img', ttl_ms = '1h' }] }\n\
@@ -145,6 +147,20 @@ fn a_whole_service_is_read() {
     assert_eq!((service.bypass.len(), service.response_headers.len()), (3, 2));
     assert_eq!(service.pool.health.as_ref().unwrap().status_range, (200, 299));
     assert!(!service.compression.enabled);
+    assert_eq!(service.shield_region.as_ref().map(|region| region.as_str()), Some("us"));
+    assert_eq!(parsed(SHOP).unwrap().services[0].shield_region, None);
+}
+
+#[test]
+fn the_region_of_the_shields_is_a_name_as_regions_have() {
+    for wrong in ["", "eu/lon", "e u"] {
+        let found = problems(&format!("{SHOP}shield_region = '{wrong}'\n"));
+        let expected = format!(
+            "site.toml:5:17: services[0].shield_region: found {wrong:?}, but a name has 1 to 64 letters, digits, `-`, `_` \
+             and `.`"
+        );
+        assert_eq!(found, [expected]);
+    }
 }
 
 #[test]
@@ -175,17 +191,36 @@ fn every_configuration_in_the_repository_loads() {
     }
 }
 
-/// The reference is read by people who trust it: a key that is missing there does not exist for them.
-#[test]
-fn the_reference_names_every_key() {
-    let reference = std::fs::read_to_string(cluster_configs().join("README.md")).unwrap();
+/// Every key there is, as `section.key`, with `[]` for any element of an array.
+fn known() -> std::collections::BTreeSet<String> {
     let text = "[[certificates]]\n[[admin.tokens]]\n[[services]]\norigins = [{}]\nhealth = {}\nbypass = [{}]\n\
                 request_headers = [{}]\nresponse_headers = [{}]\npolicy.ttl_override = [{}]\n";
     let document = toml::de::DeTable::parse(text).unwrap();
     let environment = BTreeMap::new();
     let reader = Reader::new("all", text, BTreeMap::new(), &environment);
     sections::config(&reader, document.get_ref(), &[]);
-    for known in reader.known() {
+    reader.known()
+}
+
+/// Keys of `[node]` go without its name: `node.region_expect` and a `region.expect` would be one variable.
+#[test]
+fn no_two_keys_are_set_by_one_variable() {
+    let mut keys = BTreeMap::new();
+    // What has no section is one.
+    for key in known().into_iter().filter(|key| key.contains('.')) {
+        if let Some(other) = keys.insert(reader::variable(&key), key.clone()) {
+            panic!("{other} and {key} are set by the same variable");
+        }
+    }
+    assert_eq!(keys["STARLING_REGION_EXPECT"], "node.region_expect");
+    assert_eq!(keys["STARLING_REGION_FENCE_MS"], "region.fence_ms");
+}
+
+/// The reference is read by people who trust it: a key that is missing there does not exist for them.
+#[test]
+fn the_reference_names_every_key() {
+    let reference = std::fs::read_to_string(cluster_configs().join("README.md")).unwrap();
+    for known in known() {
         let (section, key) = known.rsplit_once('.').unwrap_or(("", &known));
         let section = section.replace("[]", "");
         if section.is_empty() {

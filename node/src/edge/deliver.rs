@@ -13,7 +13,7 @@ use starling_proto::{
         range::{self, ContentRange, Multipart, Piece, Selected},
         status::CACHE_STATUS,
     },
-    ring::{self, Hop},
+    ring::Hop,
 };
 
 use super::{
@@ -319,23 +319,30 @@ fn debug(life: &Life, object: &Object, headers: &mut HeaderMap) {
         places.join(" ")
     };
     let node = &life.shared.node;
-    let (owner, hop, ways) = match &life.shared.mesh {
+    let (owner, shield, hop, ways) = match &life.shared.mesh {
         Some(mesh) => {
             let view = mesh.view();
-            let plan = ring::plan(&view, life.key.key, Hop::Client);
-            let owner = view.ring.replicas(&life.key.key, 1).first().copied();
+            let plan = mesh.plan(&view, &life.service, life.key.key, Hop::Client);
             let ways: Vec<String> = plan.ways.iter().map(|way| Mesh::describe(&view, *way)).collect();
-            let owner = owner.map_or_else(|| node.as_str().into(), |owner| Mesh::name_of(&view, owner));
-            (owner, plan.hop, ways.join(" "))
+            let owner = view.ring.owner(&life.key.key).unwrap_or(view.me);
+            // Without a shield it is the owner who speaks to the origin.
+            let shield_region = life.service.settings.shield_region.as_ref();
+            let shield = mesh.shields().shield(shield_region, &life.key.key).unwrap_or(owner);
+            (Mesh::name_of(&view, owner), Mesh::name_of(&view, shield), plan.hop, ways.join(" "))
         }
-        None => (node.as_str().into(), Hop::Owner, "origin".to_owned()),
+        None => (node.as_str().into(), node.as_str().into(), Hop::Shield, "origin".to_owned()),
     };
     let text = format!(
-        "key={}; stamp=\"{}\"; versions=\"{}\"; owner=\"{owner}\"; shield=\"{node}\"; hop={}; ways=\"{ways}\"",
+        "key={}; stamp=\"{}\"; versions=\"{}\"; trust={}; owner=\"{owner}\"; shield=\"{shield}\"; hop={}; ways=\"{ways}\"",
         life.key.key,
         place(&object.stamp),
         place(&life.shared.store.stamp()),
-        if hop == Hop::Client { "client" } else { "owner" },
+        life.shared.trust_word(),
+        match hop {
+            Hop::Client => "client",
+            Hop::Owner => "owner",
+            Hop::Shield | Hop::Origin => "shield",
+        },
     );
     if let Ok(value) = HeaderValue::from_str(&text) {
         headers.insert(STARLING_DEBUG, value);

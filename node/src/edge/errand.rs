@@ -14,7 +14,8 @@
 //!
 //! Invariant (promise P1): the stamp is taken before the origin is asked, and what is already stored is
 //! checked against the purge table *after* the stamp was taken. So whatever is purged while the question is
-//! under way carries a stamp below that purge.
+//! under way carries a stamp below that purge. Bytes that were here before take over the stamp of a 304 only where
+//! this node has applied all that the stamp speaks for.
 
 use std::{ops::Range, sync::Arc};
 
@@ -24,7 +25,7 @@ use starling_proto::{
         NoStoreReason, StoredHead,
         encoding::Coding,
         key::PrimaryKey,
-        reuse::{self, Decision, Reuse, StaleReason, Trouble},
+        reuse::{self, Decision, Reuse, StaleReason, Trouble, Trust},
         storing::{self, Fetched},
         validate,
     },
@@ -222,6 +223,11 @@ impl Errand {
 
     /// RFC 9111 section 4.3.4.
     async fn validated(&self, old: &Arc<Object>, reply: &Reply, flight: &Flight) -> Option<Landing> {
+        // What was brought before may not take over a stamp that speaks for purges which this node has not applied:
+        // it cannot look whether they name it. After that look, none of them can be missed by the next.
+        if !self.shared.has_applied(&reply.stamp) {
+            return None;
+        }
         // A hard purge leaves nothing to validate, also if it came while the question was on its way.
         let is_purged = self.shared.store.purged(old) == Purged::Hard;
         if is_purged || flight.is_outdated() || !validate::freshens(&old.head, &reply.headers) {
@@ -317,7 +323,7 @@ impl Errand {
         let is_kept = self.is_kept(&head, total, &reply, upward);
         let mut answered = answered(&reply, false, is_kept && !flight.is_outdated());
         let is_cut = total.is_some_and(|total| part.end < total);
-        let known = self.same_representation(&head, total).filter(|known| match self.part {
+        let known = self.same_representation(&head, total, &reply).filter(|known| match self.part {
             Part::Range(_) => true,
             // The first piece joins the others; what is stale is replaced.
             Part::Whole => is_cut && known.head.is_fresh(self.shared.clock.now_ms()),
@@ -335,6 +341,8 @@ impl Errand {
         // A longer one outgrows what memory holds for who reads slowly: it takes the way over the disk.
         let transient = !is_kept && total.is_some_and(|total| total <= TRANSIENT_BYTES_MAX);
         let (object, writer) = self.begin(head, part, total, (&reply, transient));
+        // Purged while it was asked for, it must not take the place of what was asked for since.
+        answered.stored &= self.shared.store.purged(&object) == Purged::No;
         if answered.stored {
             self.shared.store.commit(&object).await;
             answered.stored = !self.forget_if_outdated(&object, flight).await;
@@ -352,14 +360,15 @@ impl Errand {
         if !is_stale {
             return Landing::Object(object, answered);
         }
-        let reason = match reuse::decide(&self.reuse(&object)) {
+        let trusted = Reuse { trust: Trust::Full, ..self.reuse(&object) };
+        let reason = match reuse::decide(&trusted) {
             Decision::ServeStale(reason) | Decision::ServeStaleAndRevalidate(reason) => reason,
             _ => StaleReason::StaleIfError,
         };
         Landing::Stale(object, reason, answered.upper)
     }
 
-    /// Whether this node keeps a copy. The owner does, and so does any node for what cost the origin a request,
+    /// Whether this node keeps a copy. Owner and shield do, and so does any node for what cost the origin a request,
     /// for what its clients ask for often, and for what could not be resumed after memory gave up its beginning.
     fn is_kept(&self, head: &StoredHead, total: Option<u64>, reply: &Reply, upward: &Upward) -> bool {
         let Some(mesh) = &self.shared.mesh else { return true };
@@ -368,7 +377,7 @@ impl Errand {
         upward.hop() >= Hop::Owner
             || !reply.is_of_peer()
             || mesh.is_hot(&self.key.key)
-            || total.is_some_and(|total| mesh.owns_part(self.key.key, total))
+            || total.is_some_and(|total| mesh.owns_part(&self.service, self.key.key, total))
             || !(is_small || is_resumable)
     }
 
@@ -383,7 +392,12 @@ impl Errand {
     }
 
     /// What is stored of the representation that this head describes.
-    fn same_representation(&self, head: &StoredHead, total: Option<u64>) -> Option<Arc<Object>> {
+    fn same_representation(
+        &self,
+        head: &StoredHead,
+        total: Option<u64>,
+        reply: &Reply,
+    ) -> Option<Arc<Object>> {
         let variants = self.shared.store.peek(&self.key.key)?;
         let is_same = |object: &&Arc<Object>| {
             object.key_text == self.key.text
@@ -393,6 +407,7 @@ impl Errand {
                 && object.head.strong_etag().is_some()
                 && object.head.strong_etag() == head.strong_etag()
                 && self.shared.store.purged(object) == Purged::No
+                && self.shared.may_join(object, &reply.stamp)
         };
         variants.objects.iter().find(is_same).cloned()
     }
@@ -434,11 +449,13 @@ impl Errand {
     }
 
     fn reuse<'a>(&'a self, object: &'a Object) -> Reuse<'a> {
+        let (trust, purged) = self.shared.look(&self.service, object);
         Reuse {
             method: &Method::GET,
             request_headers: &self.client_headers,
             stored: &object.head,
-            purged: self.shared.store.purged(object),
+            purged,
+            trust,
             policy: &self.service.settings.policy,
             now: self.shared.clock.now_ms(),
         }

@@ -15,7 +15,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -91,6 +91,8 @@ pub struct Answered {
 
 /// A fill that waits for its response head.
 pub struct Flight {
+    /// Flights are numbered in the order in which they begin.
+    number: u64,
     /// What it brings for all who join it; `None` for a fill that one request makes for itself.
     want: Option<Want>,
     /// Where it stands: what it waits for stands above.
@@ -104,19 +106,25 @@ pub struct Flight {
 pub enum Seat {
     /// The one who asks the origin.
     Leader(Arc<Flight>),
-    /// One who waits for the leader's answer.
-    Follower(watch::Receiver<Landing>),
+    /// One who waits for the leader's answer, and the flight's number.
+    Follower(watch::Receiver<Landing>, u64),
 }
 
 /// All flights of the node.
 pub struct Fills {
     flights: Mutex<HashMap<Key, Vec<Arc<Flight>>>>,
     unshareable: Cache<Key, UnixMs>,
+    /// Flights that have begun.
+    begun: AtomicU64,
 }
 
 impl Default for Fills {
     fn default() -> Self {
-        Self { flights: Mutex::default(), unshareable: Cache::new(UNSHAREABLE_KEYS_MAX) }
+        Self {
+            flights: Mutex::default(),
+            unshareable: Cache::new(UNSHAREABLE_KEYS_MAX),
+            begun: AtomicU64::new(0),
+        }
     }
 }
 
@@ -130,16 +138,27 @@ impl Fills {
             flight.want.as_ref() == Some(want) && flight.hop >= at && !flight.is_outdated()
         };
         if let Some(flight) = at_key.iter().find(joinable) {
-            return Seat::Follower(flight.landing());
+            return Seat::Follower(flight.landing(), flight.number);
         }
-        let flight = Flight::new(Some(want.clone()), hop);
+        let flight = self.begin(Some(want.clone()), hop);
         at_key.push(Arc::clone(&flight));
         Seat::Leader(flight)
     }
 
+    /// How many flights have begun: later ones have greater numbers.
+    pub fn begun(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    fn begin(&self, want: Option<Want>, hop: Hop) -> Arc<Flight> {
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let landing = watch::Sender::new(Landing::Asking);
+        Arc::new(Flight { number, want, hop, landing, outdated: AtomicBool::new(false) })
+    }
+
     /// A flight that nobody joins, so that an invalidation finds what is under way.
     pub fn alone(&self, key: Key) -> Arc<Flight> {
-        let flight = Flight::new(None, Hop::Client);
+        let flight = self.begin(None, Hop::Client);
         self.flights.lock().entry(key).or_default().push(Arc::clone(&flight));
         flight
     }
@@ -185,11 +204,6 @@ impl Fills {
 }
 
 impl Flight {
-    fn new(want: Option<Want>, hop: Hop) -> Arc<Self> {
-        let landing = watch::Sender::new(Landing::Asking);
-        Arc::new(Self { want, hop, landing, outdated: AtomicBool::new(false) })
-    }
-
     /// Where its end is told.
     pub fn landing(&self) -> watch::Receiver<Landing> {
         self.landing.subscribe()
@@ -231,10 +245,10 @@ mod tests {
         let Seat::Leader(high) = fills.join(key, &whole(), Hop::Owner, Hop::Owner) else {
             panic!("a peer's request joined a flight that may wait for that peer")
         };
-        assert!(matches!(fills.join(key, &whole(), Hop::Owner, Hop::Owner), Seat::Follower(_)));
+        assert!(matches!(fills.join(key, &whole(), Hop::Owner, Hop::Owner), Seat::Follower(..)));
         fills.land(key, &low, Landing::Asking);
         let joined = fills.join(key, &whole(), Hop::Client, Hop::Client);
-        assert!(matches!(joined, Seat::Follower(_)), "a client may wait for what stands above it");
+        assert!(matches!(joined, Seat::Follower(..)), "a client may wait for what stands above it");
         fills.land(key, &high, Landing::Asking);
     }
 
@@ -243,7 +257,7 @@ mod tests {
         let fills = Fills::default();
         let key = Key::of("k");
         let Seat::Leader(flight) = join(&fills, key, &whole()) else { panic!("the first leads") };
-        let Seat::Follower(follower) = join(&fills, key, &whole()) else { panic!("the second follows") };
+        let Seat::Follower(follower, _) = join(&fills, key, &whole()) else { panic!("the second follows") };
         let middle = Want { part: Part::Range(HeaderValue::from_static("bytes=5-9")), selecting: None };
         assert!(matches!(join(&fills, key, &middle), Seat::Leader(_)), "another range is another fill");
         let variant = Want { selecting: Some(vec![("cookie".to_owned(), None)]), ..whole() };
@@ -268,7 +282,7 @@ mod tests {
         let fills = Fills::default();
         let key = Key::of("k");
         let Seat::Leader(flight) = join(&fills, key, &whole()) else { panic!("the first leads") };
-        let Seat::Follower(follower) = join(&fills, key, &whole()) else { panic!("the second follows") };
+        let Seat::Follower(follower, _) = join(&fills, key, &whole()) else { panic!("the second follows") };
         fills.land(key, &flight, Landing::Asking);
         drop(flight);
         assert!(landed(follower).await.is_none());

@@ -25,7 +25,7 @@ use starling_proto::{
         fields,
         key::{self, PrimaryKey},
         range::{self, Asked, ByteRange},
-        reuse::{self, FetchReason, Reuse, StaleReason},
+        reuse::{self, FetchReason, Reuse, StaleReason, Trust},
         vary,
     },
     purge::Purged,
@@ -102,6 +102,8 @@ pub struct Life {
     pub until: Option<u64>,
     /// The selecting fields of the variant it needs, where they are known.
     selecting: Option<Selecting>,
+    /// Flights that had begun when this request first had to ask, where what those bring is too old for it.
+    since: Option<u64>,
     looks: u32,
 }
 
@@ -144,7 +146,7 @@ enum Received {
 
 /// What a request is for, before anything is looked up.
 async fn receive(shared: &Arc<Shared>, request: &ClientHead, is_loop: bool) -> Received {
-    let Some(service) = shared.services.for_authority(&request.authority) else {
+    let Some(service) = shared.service_for(&request.authority) else {
         let text = format!("no service answers for `{}`", request.authority);
         return Received::Answered(Answer::new(StatusCode::MISDIRECTED_REQUEST, "unknown-host", text));
     };
@@ -153,9 +155,10 @@ async fn receive(shared: &Arc<Shared>, request: &ClientHead, is_loop: bool) -> R
         return Received::Answered(Answer::new(StatusCode::LOOP_DETECTED, "loop", text));
     }
     if request.method.as_str() == "PURGE" {
-        return Received::Answered(purge::purge(shared, service, request).await);
+        return Received::Answered(purge::purge(shared, &service, request).await);
     }
-    Received::Known(Arc::clone(service), first_step(service, request))
+    let step = first_step(&service, request);
+    Received::Known(service, step)
 }
 
 /// What a request for a known service does first.
@@ -193,7 +196,7 @@ impl Life {
             &service.settings.key,
         ));
         let request = Arc::new(request);
-        Self { shared, service, key, request, asker, until: None, selecting: None, looks: 0 }
+        Self { shared, service, key, request, asker, until: None, selecting: None, since: None, looks: 0 }
     }
 
     /// Takes steps until the request can be answered.
@@ -221,15 +224,21 @@ impl Life {
         Whose { service: Some(&self.service.name), key: Some(&self.key.key) }
     }
 
-    fn reuse<'a>(&'a self, object: &'a Object, purged: Purged) -> Reuse<'a> {
+    fn reuse<'a>(&'a self, object: &'a Object, purged: Purged, trust: Trust) -> Reuse<'a> {
         Reuse {
             method: &self.request.method,
             request_headers: &self.request.headers,
             stored: &object.head,
             purged,
+            trust,
             policy: &self.service.settings.policy,
             now: self.shared.clock.now_ms(),
         }
+    }
+
+    fn decide(&self, object: &Object) -> Decision {
+        let (trust, purged) = self.shared.look(&self.service, object);
+        reuse::decide(&self.reuse(object, purged, trust))
     }
 
     async fn lookup(&mut self) -> Step {
@@ -262,8 +271,7 @@ impl Life {
     pub async fn at_hand(&self) -> Option<Arc<Object>> {
         let variants = self.shared.store.lookup(&self.key.key).await?;
         let object = self.choose(&variants)?;
-        let purged = self.shared.store.purged(&object);
-        if purged != Purged::No || reuse::decide(&self.reuse(&object, purged)) != Decision::Serve {
+        if self.decide(&object) != Decision::Serve {
             return None;
         }
         let whole = || 0..self.until.or(object.body.total()).unwrap_or(u64::MAX);
@@ -278,8 +286,7 @@ impl Life {
     }
 
     fn judge(&mut self, object: Arc<Object>) -> Step {
-        let purged = self.shared.store.purged(&object);
-        match reuse::decide(&self.reuse(&object, purged)) {
+        match self.decide(&object) {
             Decision::Serve => self.serve(object, None),
             Decision::ServeStale(reason) => self.serve(object, Some(reason)),
             Decision::ServeStaleAndRevalidate(reason) => {
@@ -302,8 +309,10 @@ impl Life {
 
     /// A stored response that may be served, if the bytes asked for are here or soon will be.
     fn serve(&self, object: Arc<Object>, stale: Option<StaleReason>) -> Step {
-        let mut verdict = Verdict::new(if stale.is_some() { Outcome::Stale } else { Outcome::Hit });
-        verdict.detail = stale.map(StaleReason::as_str);
+        let verdict = match stale {
+            Some(reason) => Verdict { detail: Some(reason.as_str()), ..Verdict::new(Outcome::Stale) },
+            None => self.hit(),
+        };
         let is_head = self.request.method == Method::HEAD;
         let body = &object.body;
         if body.is_whole() || body.is_arriving_at(self.asker.hop) || (is_head && body.total().is_some()) {
@@ -318,6 +327,12 @@ impl Life {
             // Nobody brings the rest: it is brought anew.
             _ => self.missing(FetchReason::Partial),
         }
+    }
+
+    /// A fresh stored response is served.
+    pub fn hit(&self) -> Verdict {
+        let detail = (!self.shared.is_fenced()).then_some("unfenced");
+        Verdict { detail, ..Verdict::new(Outcome::Hit) }
     }
 
     /// Delivers what is here or comes, unless the client's first byte is far off: then its range is asked for

@@ -16,11 +16,11 @@ use starling_proto::{
     Key, NodeId, UnixMs,
     heat::Heat,
     members::View,
-    ring::{Hop, Way, plan, shard_key},
+    ring::{self, Hop, Plan, ShieldRings, Way, shard_key},
 };
 use tokio::sync::watch;
 
-use super::{upward::Peers, ways::WayTallies};
+use super::{service::Service, upward::Peers, ways::WayTallies};
 
 /// Changed keys that are remembered.
 const CHANGED_KEYS_MAX: usize = 65_536;
@@ -41,6 +41,8 @@ const WINDOW_MS: u64 = 10_000;
 pub struct MeshParts {
     /// The mesh as it is seen from here.
     pub view: watch::Receiver<Arc<View>>,
+    /// Who shields each region.
+    pub shields: watch::Receiver<Arc<ShieldRings>>,
     /// How peers are asked: the link.
     pub peers: Arc<dyn Peers>,
     /// How it goes about it.
@@ -85,6 +87,8 @@ impl Default for MeshSettings {
 pub struct Mesh {
     /// Who is in it.
     pub view: watch::Receiver<Arc<View>>,
+    /// Who shields each region.
+    shields: watch::Receiver<Arc<ShieldRings>>,
     /// How peers are asked.
     pub peers: Arc<dyn Peers>,
     /// How the edge goes about it.
@@ -101,10 +105,11 @@ pub struct Mesh {
 impl Mesh {
     /// The mesh made of these parts.
     pub fn new(parts: MeshParts) -> Self {
-        let MeshParts { view, peers, settings } = parts;
+        let MeshParts { view, shields, peers, settings } = parts;
         let changed = Cache::new(CHANGED_KEYS_MAX);
         Self {
             view,
+            shields,
             peers,
             settings,
             heat: Heat::default(),
@@ -117,6 +122,16 @@ impl Mesh {
     /// The mesh of now.
     pub fn view(&self) -> Arc<View> {
         Arc::clone(&self.view.borrow())
+    }
+
+    /// Who shields each region now.
+    pub fn shields(&self) -> Arc<ShieldRings> {
+        Arc::clone(&self.shields.borrow())
+    }
+
+    /// Whom to ask for a key of a service, in the mesh as `view` has it.
+    pub fn plan(&self, view: &View, service: &Service, key: Key, hop: Hop) -> Plan {
+        ring::plan(view, &self.shields(), service.settings.shield_region.as_ref(), key, hop)
     }
 
     /// Counts a client's request.
@@ -144,16 +159,17 @@ impl Mesh {
         self.heat.estimate(key) >= KEPT_FROM_REQUESTS || self.view.borrow().hot.contains(key)
     }
 
-    /// Whether this node owns a shard of an object of this length: what it brings of it must be found by those who
-    /// ask for it here.
-    pub fn owns_part(&self, key: Key, total: u64) -> bool {
+    /// Whether this node owns or shields a shard of an object of this length: what it brings of it must be found by
+    /// those who ask for it here.
+    pub fn owns_part(&self, service: &Service, key: Key, total: u64) -> bool {
         let shard_bytes = self.settings.shard_bytes;
         if shard_bytes == 0 || total <= shard_bytes {
             return false;
         }
-        let view = self.view.borrow();
+        let view = self.view();
         let shards = total.div_ceil(shard_bytes).min(SHARDS_LOOKED_AT);
-        (0..shards).any(|shard| plan(&view, shard_key(key, shard), Hop::Client).hop == Hop::Owner)
+        (0..shards)
+            .any(|shard| self.plan(&view, service, shard_key(key, shard), Hop::Client).hop >= Hop::Owner)
     }
 
     /// Remembers that what is behind a key was changed now.
@@ -179,6 +195,7 @@ impl Mesh {
         match way {
             Way::Owner(node) => Self::name_of(view, node).to_string(),
             Way::Previous(node) => format!("previous:{}", Self::name_of(view, node)),
+            Way::Shield(node) => format!("shield:{}", Self::name_of(view, node)),
             Way::Origin => "origin".to_owned(),
         }
     }

@@ -8,10 +8,11 @@
 //! | `fills`, `errand` | one fill per object: who leads, who follows, and the errand upward |
 //! | `passage` | requests that go past the cache, and what unsafe methods invalidate |
 //! | `forward` | the request as the origin sees it |
-//! | `upward`, `ways` | whom to ask next: the owner, its replicas, the origin; and how that went |
+//! | `upward`, `ways` | whom to ask next: the owner, the shield, those behind them, the origin; and how that went |
 //! | `peer` | what other nodes ask of this one |
 //! | `mesh` | who is in the mesh, and what is asked for often |
 //! | `deliver`, `stream`, `compress` | a stored object as the client sees it: preconditions, ranges, codings |
+//! | `trust` | how far what is stored may be trusted, by service |
 //! | `verdict`, `journal` | how it went: `Cache-Status`, counters and the access log |
 //! | `purge` | the `PURGE` method |
 //!
@@ -37,6 +38,7 @@ mod settings;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod upward;
 mod verdict;
 mod ways;
@@ -50,7 +52,8 @@ use std::{
     time::Duration,
 };
 
-use starling_proto::{Key, wire};
+use parking_lot::RwLock;
+use starling_proto::{Key, NodeId, wire};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -66,13 +69,13 @@ pub use self::{
     journal::{Counters, LATENCY_BOUNDS_MS, OutcomeCount},
     mesh::{MeshParts, MeshSettings},
     peer::PeerReply,
-    purge::PurgeGuard,
+    purge::{PurgeGuard, Purger},
     service::{Service, Services, ServicesError},
     settings::{BypassRule, CompressionSettings, Freshness, HeaderEdit, ServiceSettings},
     upward::{PeerAnswer, PeerBody, Peers, Taken},
     ways::{PeerCounts, UpwardCounts, WayCount},
 };
-use crate::{access_log::AccessLog, clock::Clock, link, store::Store};
+use crate::{access_log::AccessLog, clock::Clock, link, store::Store, trust::Trust};
 
 /// The edge of this node; a cheap handle.
 #[derive(Clone)]
@@ -84,7 +87,7 @@ pub struct EdgeParts {
     pub node: String,
     /// What it looks objects up in.
     pub store: Store,
-    /// The services it answers for.
+    /// The services it answers for at first.
     pub services: Services,
     /// The node's clock.
     pub clock: Clock,
@@ -92,6 +95,10 @@ pub struct EdgeParts {
     pub access_log: AccessLog,
     /// Who may use the `PURGE` method.
     pub purge_guard: PurgeGuard,
+    /// Who writes purges.
+    pub purger: Arc<dyn Purger>,
+    /// How far it may trust what is stored.
+    pub trust: Trust,
     /// The mesh it is part of, if it is.
     pub mesh: Option<MeshParts>,
 }
@@ -103,11 +110,13 @@ struct Shared {
     /// How this process marks requests that passed it (RFC 8586); unlike the name, no other node has it.
     loop_mark: String,
     store: Store,
-    services: Services,
+    services: RwLock<Arc<Services>>,
     clock: Clock,
     fills: Fills,
     journal: Journal,
     purge_guard: PurgeGuard,
+    purger: Arc<dyn Purger>,
+    trust: Trust,
     mesh: Option<Mesh>,
     peers: PeerTallies,
     /// For the work that peers ask for.
@@ -119,6 +128,11 @@ struct Shared {
 }
 
 impl Shared {
+    /// The service of now for an authority. The lock is held for the look alone.
+    fn service_for(&self, authority: &str) -> Option<Arc<Service>> {
+        self.services.read().for_authority(authority).cloned()
+    }
+
     /// Runs a fill, which outlives the request that caused it but not the node.
     fn spawn(&self, fill: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
@@ -139,11 +153,13 @@ impl Edge {
             node: parts.node,
             loop_mark,
             store: parts.store,
-            services: parts.services,
+            services: RwLock::new(Arc::new(parts.services)),
             clock: parts.clock,
             fills: Fills::default(),
             journal: Journal::new(parts.access_log),
             purge_guard: parts.purge_guard,
+            purger: parts.purger,
+            trust: parts.trust,
             mesh: parts.mesh.map(Mesh::new),
             peers: PeerTallies::default(),
             peer_places: Arc::new(Semaphore::new(peer_requests_max)),
@@ -164,9 +180,17 @@ impl Edge {
         self.0.fills.len()
     }
 
-    /// The services this edge answers for.
-    pub fn services(&self) -> &Services {
-        &self.0.services
+    /// The services this edge answers for now.
+    pub fn services(&self) -> Arc<Services> {
+        Arc::clone(&self.0.services.read())
+    }
+
+    /// Answers for these services from now on. Requests under way end with the service they began with.
+    pub fn set_services(&self, services: Services) {
+        let services = Arc::new(services);
+        let previous = std::mem::replace(&mut *self.0.services.write(), services);
+        // No request waits until the last pools of the old table are closed.
+        drop(previous);
     }
 
     /// Answers the fetches that come over the link, until `stop` or until the link has ended.
@@ -179,9 +203,9 @@ impl Edge {
         stop.run_until_cancelled(answers).await;
     }
 
-    /// Answers one fetch of a peer.
-    pub async fn serve_peer(&self, fetch: wire::Fetch) -> Result<PeerReply, wire::Refusal> {
-        peer::serve(&self.0, fetch).await
+    /// Answers one fetch of the peer `from`.
+    pub async fn serve_peer(&self, from: NodeId, fetch: wire::Fetch) -> Result<PeerReply, wire::Refusal> {
+        peer::serve(&self.0, from, fetch).await
     }
 
     /// From now on peers are told to ask others; what they have asked is answered.

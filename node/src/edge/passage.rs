@@ -14,7 +14,7 @@ use starling_proto::{
         storing::{self, Fetched},
         validate,
     },
-    purge::{Mode, Purged, Selector, Stamp},
+    purge::{Mode, Purge, Purged, Selector, Stamp},
     ring::Hop,
 };
 
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     origin::FetchError,
-    store::{NewObject, Object, PurgeRequest},
+    store::{NewObject, Object},
 };
 
 /// How a passage ended.
@@ -148,8 +148,9 @@ async fn update_by_head(life: &Life, object: &Arc<Object>, fetched: &Fetched<'_>
         life.shared.store.remove(object).await;
         return;
     }
-    // A HEAD proves nothing about a body that was purged; only a fetch brings it back.
-    if life.shared.store.purged(object) != Purged::No {
+    // A HEAD proves nothing about a body that was purged, or may be by a purge that this node has not applied; only
+    // a fetch brings it back.
+    if !life.shared.has_applied(&stamp) || life.shared.store.purged(object) != Purged::No {
         return;
     }
     match validate::freshen(&object.head, fetched, &life.service.settings.policy) {
@@ -168,12 +169,12 @@ async fn invalidate_groups(life: &Life, reply: &Reply) {
     if groups.is_empty() {
         return;
     }
-    let order = PurgeRequest {
+    let order = Purge {
         service: life.service.settings.name.clone(),
         selectors: groups.into_iter().map(Selector::Tag).collect(),
         mode: Mode::Hard,
     };
-    if let Err(error) = life.shared.store.purge(order, life.shared.clock.now_ms()).await {
+    if let Err(error) = life.shared.purger.purge(order).await {
         tracing::error!(%error, url = %life.key.url, "groups that the origin invalidated were not");
     }
 }

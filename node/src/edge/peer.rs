@@ -6,6 +6,9 @@
 //! are. What may not be shared goes through to the one client that asked. What this node cannot give is
 //! refused, and the peer goes another way.
 //!
+//! What is stored is judged as for a client, so a node that cannot trust what it has asks upward first, and has
+//! nothing for who asks for what is stored.
+//!
 //! A fetch for what is stored waits for nobody: who asks for it may be asked by this node at the same time.
 
 use std::{
@@ -19,6 +22,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use starling_proto::{
+    NodeId,
     cache::{
         StoredHead, fields,
         precondition::{self, Precondition},
@@ -85,7 +89,7 @@ pub async fn answer(shared: Arc<Shared>, incoming: Incoming) {
     let Incoming { from, fetch, mut answering } = incoming;
     let trace = fetch.trace;
     let served = tokio::select! {
-        served = serve(&shared, fetch) => served,
+        served = serve(&shared, from, fetch) => served,
         () = answering.cancelled() => return,
     };
     let PeerReply { head, mut body } = match served {
@@ -117,11 +121,11 @@ pub async fn answer(shared: Arc<Shared>, incoming: Incoming) {
 }
 
 /// Answers a fetch. The answer's body counts as work until it is dropped.
-pub async fn serve(shared: &Arc<Shared>, fetch: Fetch) -> Result<PeerReply, Refusal> {
+pub async fn serve(shared: &Arc<Shared>, from: NodeId, fetch: Fetch) -> Result<PeerReply, Refusal> {
     let work = Work::begin(shared);
     let limit = Duration::from_millis(fetch.deadline_ms.into());
     let served = match &work {
-        Ok(_) => match tokio::time::timeout(limit, reply(shared, fetch)).await {
+        Ok(_) => match tokio::time::timeout(limit, reply(shared, from, fetch)).await {
             Ok(served) => served,
             Err(_) => Err(Refusal::Failed("no head in time".to_owned())),
         },
@@ -145,11 +149,11 @@ pub async fn serve(shared: &Arc<Shared>, fetch: Fetch) -> Result<PeerReply, Refu
 }
 
 /// The answer, and whether it was at hand.
-async fn reply(shared: &Arc<Shared>, fetch: Fetch) -> Result<(PeerReply, bool), Refusal> {
+async fn reply(shared: &Arc<Shared>, from: NodeId, fetch: Fetch) -> Result<(PeerReply, bool), Refusal> {
     let Fetch { request, hop, stored_only, until, versions, trace, .. } = fetch;
     let arrived_ms = shared.clock.now_ms();
     let request = request_of(request).ok_or(Refusal::NotServed)?;
-    let service = shared.services.for_authority(&request.authority).ok_or(Refusal::NotServed)?;
+    let service = shared.service_for(&request.authority).ok_or(Refusal::NotServed)?;
     if hop == Hop::Client {
         // Fetches come from below.
         return Err(Refusal::NotServed);
@@ -157,13 +161,13 @@ async fn reply(shared: &Arc<Shared>, fetch: Fetch) -> Result<(PeerReply, bool), 
     if forward::is_loop(shared, &request.headers) {
         return Err(Refusal::Failed("loop".to_owned()));
     }
-    let asker = Asker { hop, versions: Some(Arc::new(versions)), trace };
-    let mut step = first_step(service, &request);
-    let mut life = Life::new(Arc::clone(shared), Arc::clone(service), request, asker);
+    let asker = Asker { hop, node: Some(from), versions: Some(Arc::new(versions)), trace };
+    let mut step = first_step(&service, &request);
+    let mut life = Life::new(Arc::clone(shared), service, request, asker);
     life.until = until;
     if stored_only {
         let object = life.at_hand().await.ok_or(Refusal::NotStored)?;
-        let served = stored(&life, &object, Verdict::new(Outcome::Hit), (arrived_ms, false)).await;
+        let served = stored(&life, &object, life.hit(), (arrived_ms, false)).await;
         return served.map(|reply| (reply, true)).map_err(|_| Refusal::NotStored);
     }
     loop {

@@ -1,4 +1,7 @@
 //! Which service a host belongs to.
+//!
+//! A table of services never changes; the edge changes its table as a whole. A request keeps the service it began
+//! with, whatever becomes of the table.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -48,38 +51,100 @@ pub enum ServicesError {
     },
 }
 
+impl ServicesError {
+    /// The service that is not as it should be.
+    pub fn service(&self) -> &str {
+        match self {
+            Self::HostTwice { second, .. } => second,
+            Self::Pool { service, .. } => service,
+        }
+    }
+}
+
+impl Service {
+    /// Sets up the way to its origins; nobody is connected to yet.
+    pub fn set_up(settings: ServiceSettings) -> Result<Self, ServicesError> {
+        let pool = Pool::new(settings.pool.clone());
+        let pool = pool.map_err(|source| ServicesError::Pool { service: settings.name.clone(), source })?;
+        Ok(Self::new(settings, pool))
+    }
+
+    fn new(settings: ServiceSettings, pool: Pool) -> Self {
+        Self { name: settings.name.as_str().into(), pool, settings }
+    }
+}
+
 impl Services {
     /// Sets up all services; none is set up when one cannot be.
     pub fn build(settings: Vec<ServiceSettings>) -> Result<Self, ServicesError> {
         let mut services = Self::default();
         for settings in settings {
-            services.add(settings)?;
+            services.place(Arc::new(Service::set_up(settings)?))?;
         }
         Ok(services)
     }
 
-    fn add(&mut self, settings: ServiceSettings) -> Result<(), ServicesError> {
-        let pool = Pool::new(settings.pool.clone())
-            .map_err(|source| ServicesError::Pool { service: settings.name.clone(), source })?;
-        let service = Arc::new(Service { name: settings.name.as_str().into(), pool, settings });
-        for host in &service.settings.hosts {
-            let claimed = if host == "*" {
-                self.catch_all.replace(Arc::clone(&service))
-            } else if let Some(suffix) = host.strip_prefix('*') {
-                self.wildcard.insert(suffix.to_owned(), Arc::clone(&service))
-            } else {
-                self.exact.insert(host.clone(), Arc::clone(&service))
+    /// A table of these services, and what is wrong with some. Each stands for itself: one that claims a host of one
+    /// before it is left out as a whole; one that cannot be set up stays as it was in `previous`, if it was there.
+    ///
+    /// A service that is in `previous` with the same settings is the same here, with its connections and with what is
+    /// known of its origins; one that is other, but for the way to its origins, keeps those.
+    pub fn rebuild(previous: &Self, settings: Vec<ServiceSettings>) -> (Self, Vec<ServicesError>) {
+        let mut services = Self::default();
+        let mut errors = Vec::new();
+        for settings in settings {
+            let known = previous.by_name(&settings.name);
+            let service = match known {
+                Some(known) if known.settings == settings => Ok(Arc::clone(known)),
+                Some(known) if known.settings.pool == settings.pool => {
+                    Ok(Arc::new(Service::new(settings, known.pool.clone())))
+                }
+                _ => Service::set_up(settings).map(Arc::new),
             };
-            if let Some(first) = claimed {
-                return Err(ServicesError::HostTwice {
-                    host: host.clone(),
-                    first: first.settings.name.clone(),
-                    second: service.settings.name.clone(),
-                });
+            let service = match (service, known) {
+                (Ok(service), _) => service,
+                (Err(error), known) => {
+                    errors.push(error);
+                    let Some(known) = known else { continue };
+                    Arc::clone(known)
+                }
+            };
+            errors.extend(services.place(service).err());
+        }
+        (services, errors)
+    }
+
+    fn place(&mut self, service: Arc<Service>) -> Result<(), ServicesError> {
+        if let Some((host, first)) = self.taken(&service.settings.hosts) {
+            return Err(ServicesError::HostTwice {
+                host: host.to_owned(),
+                first: first.settings.name.clone(),
+                second: service.settings.name.clone(),
+            });
+        }
+        for host in &service.settings.hosts {
+            if host == "*" {
+                self.catch_all = Some(Arc::clone(&service));
+            } else if let Some(suffix) = host.strip_prefix('*') {
+                self.wildcard.insert(suffix.to_owned(), Arc::clone(&service));
+            } else {
+                self.exact.insert(host.clone(), Arc::clone(&service));
             }
         }
         self.all.push(service);
         Ok(())
+    }
+
+    /// The first of these hosts that is claimed, and by whom.
+    fn taken<'a>(&self, hosts: &'a [String]) -> Option<(&'a str, &Arc<Service>)> {
+        hosts.iter().find_map(|host| {
+            let claimed = match host.strip_prefix('*') {
+                Some("") => self.catch_all.as_ref(),
+                Some(suffix) => self.wildcard.get(suffix),
+                None => self.exact.get(host),
+            };
+            claimed.map(|service| (host.as_str(), service))
+        })
     }
 
     /// The service for an authority (`host` or `host:port`, lower case): the exact host, then the longest
@@ -156,5 +221,74 @@ mod tests {
     async fn a_host_has_one_service() {
         let twice = Services::build(vec![service("a", &["x.org"]), service("b", &["x.org"])]);
         assert!(matches!(twice, Err(ServicesError::HostTwice { .. })));
+    }
+
+    #[tokio::test]
+    async fn what_did_not_change_is_the_same_service_afterwards() {
+        let before = Services::build(vec![service("a", &["a.org"]), service("b", &["b.org"])]).unwrap();
+        let mut debugging = service("b", &["b.org"]);
+        debugging.debug = true;
+        let (after, left_out) = Services::rebuild(&before, vec![service("a", &["a.org"]), debugging]);
+        assert!(left_out.is_empty(), "{left_out:?}");
+        let both = |name: &str| (before.by_name(name).unwrap(), after.by_name(name).unwrap());
+        let (old, new) = both("a");
+        assert!(Arc::ptr_eq(old, new));
+        let (old, new) = both("b");
+        assert!(!Arc::ptr_eq(old, new) && new.settings.debug);
+        assert!(old.pool.is(&new.pool), "the way to its origins is as it was");
+    }
+
+    #[tokio::test]
+    async fn a_service_with_other_origins_begins_anew() {
+        let before = Services::build(vec![service("a", &["a.org"])]).unwrap();
+        let mut moved = service("a", &["a.org"]);
+        moved.pool.origins[0].url = "http://127.0.0.1:2".to_owned();
+        let (after, _) = Services::rebuild(&before, vec![moved]);
+        let pool = |services: &Services| services.by_name("a").unwrap().pool.clone();
+        assert!(!pool(&before).is(&pool(&after)));
+        assert_eq!(&*pool(&after).health()[0].url, "http://127.0.0.1:2");
+    }
+
+    #[tokio::test]
+    async fn hosts_move_from_one_service_to_another() {
+        let before =
+            Services::build(vec![service("a", &["x.org", "*.x.org"]), service("b", &["*"])]).unwrap();
+        let moved = vec![service("a", &["x.org"]), service("b", &["*.x.org"]), service("c", &["*"])];
+        let (after, left_out) = Services::rebuild(&before, moved);
+        assert!(left_out.is_empty(), "{left_out:?}");
+        let all = ["x.org", "www.x.org", "y.org"].map(|host| name_for(&after, host).unwrap());
+        assert_eq!(all, ["a", "b", "c"]);
+        assert_eq!(
+            name_for(&before, "www.x.org").as_deref(),
+            Some("a"),
+            "who holds the old table is not disturbed"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_host_that_is_claimed_already_leaves_a_service_out_as_a_whole() {
+        let twice = service("twice", &["free.org", "a.org"]);
+        let all = vec![service("a", &["a.org"]), twice, service("b", &["b.org"])];
+        let (services, errors) = Services::rebuild(&Services::default(), all);
+        assert_eq!(services.iter().map(|service| &*service.name).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(name_for(&services, "free.org"), None, "none of its hosts is claimed");
+        assert_eq!(errors.len(), 1);
+        assert_eq!(errors[0].service(), "twice");
+        assert_eq!(errors[0].to_string(), "host `a.org` is claimed by both `a` and `twice`");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_set_up_stays_as_it_was_and_is_told() {
+        let before = Services::build(vec![service("a", &["a.org"])]).unwrap();
+        let broken = |name: &str, hosts: &[&str]| {
+            let mut settings = service(name, hosts);
+            settings.pool.host_header = Some("not a host".to_owned());
+            settings
+        };
+        let all = vec![broken("a", &["other.org"]), broken("new", &["new.org"])];
+        let (after, errors) = Services::rebuild(&before, all);
+        assert!(Arc::ptr_eq(before.by_name("a").unwrap(), after.by_name("a").unwrap()));
+        assert_eq!((name_for(&after, "a.org").as_deref(), name_for(&after, "new.org")), (Some("a"), None));
+        assert_eq!(errors.iter().map(ServicesError::service).collect::<Vec<_>>(), ["a", "new"]);
     }
 }

@@ -1,12 +1,15 @@
 //! What an operator may set about services: which hosts, which origins, how their objects are cached.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use starling_proto::cache::{Policy, key::KeyRules};
+use starling_proto::{
+    cache::{Policy, key::KeyRules},
+    purge::Region,
+};
 
 use crate::origin::PoolSettings;
 
 /// One customer configuration: hosts → origins, rules.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ServiceSettings {
     /// Its name, unique on the node.
     pub name: String,
@@ -28,6 +31,8 @@ pub struct ServiceSettings {
     pub compression: CompressionSettings,
     /// Whether a hit needs a valid fence.
     pub freshness: Freshness,
+    /// The region whose shields speak to the origin for all regions; none: each region's own do.
+    pub shield_region: Option<Region>,
     /// Whether `Starling-Debug: 1` is answered to anybody (else only from loopback).
     pub debug: bool,
 }
@@ -43,7 +48,7 @@ pub enum Freshness {
 }
 
 /// A request that matches all that is set goes past the cache.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BypassRule {
     /// The path starts with this.
     pub path_prefix: Option<String>,
@@ -54,7 +59,7 @@ pub struct BypassRule {
 }
 
 /// One edit of a head, done in the order given.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderEdit {
     /// Replace all fields of this name by one.
     Set(HeaderName, HeaderValue),
@@ -65,7 +70,7 @@ pub enum HeaderEdit {
 }
 
 /// What is compressed at the edge.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompressionSettings {
     /// Whether anything is.
     pub enabled: bool,
@@ -117,6 +122,7 @@ impl ServiceSettings {
             response_headers: Vec::new(),
             compression: CompressionSettings::default(),
             freshness: Freshness::default(),
+            shield_region: None,
             debug: false,
         }
     }

@@ -83,7 +83,9 @@ impl Refill {
             let is_same = reply.status == StatusCode::PARTIAL_CONTENT
                 && reply.headers.get(header::ETAG) == Some(etag)
                 && content.is_some_and(|content| content.range == *range && content.total == total);
-            match is_same {
+            // A peer may have the same of before a purge that the object came after.
+            let may_join = !reply.is_of_peer() || self.shared.may_join(object, &reply.stamp);
+            match is_same && may_join {
                 true => return Ok(reply),
                 // It may have an older one, or a newer.
                 false if reply.is_of_peer() => upward.leave(),
@@ -158,9 +160,11 @@ impl FillingReader {
         // Up to the end of a slice, so that many small ranges leave few gaps; not beyond what its owner owns.
         let until = self.end.min(total).max((at + 1).next_multiple_of(slice)).min(total);
         let until = until.min(upward.shard_end());
-        if self.barren > 1 {
-            // Who was asked before takes the question on and gives nothing.
-            upward.go_to_origin();
+        // Who was asked before takes the question on and gives nothing.
+        match self.barren {
+            0 | 1 => {}
+            2 | 3 => upward.go_higher(),
+            _ => upward.go_to_origin(),
         }
         let Some(writer) = self.object.body.writer(at..until, upward.fed_by()) else {
             // Somebody else has begun to fill it.

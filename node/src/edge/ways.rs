@@ -2,22 +2,36 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use starling_proto::ring::Hop;
+
 /// Whom a question went to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WayKind {
     /// The owner of the key, or who stands in for it.
     Owner,
-    /// Another replica, for what it has, because the owner was slow to take the question on.
+    /// The next in the ring, for what it has, because the owner or the shield was slow to take the question on.
     Hedge,
     /// The previous owner, for what it has.
     Previous,
+    /// A shield of the key.
+    Shield,
     /// The origin, by a request that may be answered from a cache.
     Origin,
 }
 
 impl WayKind {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 4] = [Self::Owner, Self::Hedge, Self::Previous, Self::Origin];
+    pub const ALL: [Self; 5] = [Self::Owner, Self::Hedge, Self::Previous, Self::Shield, Self::Origin];
+
+    /// The hop at which who is asked stands. Who is asked for what it has waits for nobody, as if it were the
+    /// origin.
+    pub fn hop(self) -> Hop {
+        match self {
+            Self::Owner => Hop::Owner,
+            Self::Shield => Hop::Shield,
+            Self::Hedge | Self::Previous | Self::Origin => Hop::Origin,
+        }
+    }
 
     /// Its word.
     pub fn as_str(self) -> &'static str {
@@ -25,6 +39,7 @@ impl WayKind {
             Self::Owner => "owner",
             Self::Hedge => "hedge",
             Self::Previous => "previous",
+            Self::Shield => "shield",
             Self::Origin => "origin",
         }
     }

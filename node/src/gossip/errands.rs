@@ -25,9 +25,22 @@ pub(super) enum Sake {
 
 /// An errand that was carried out.
 pub(super) enum Done {
-    Resolved { seed: usize, found: Result<Vec<SocketAddr>, String> },
-    Greeted { sake: Sake, address: SocketAddr, heard: Result<Box<Heard>, String> },
-    Probed { target: NodeId, via: Option<NodeId>, took: Option<Duration> },
+    Resolved {
+        seed: usize,
+        found: Result<Vec<SocketAddr>, String>,
+    },
+    Greeted {
+        sake: Sake,
+        address: SocketAddr,
+        heard: Result<Box<Heard>, String>,
+    },
+    Probed {
+        target: NodeId,
+        via: Option<NodeId>,
+        took: Option<Duration>,
+    },
+    /// Nobody was asked: that says nothing of the target.
+    Unsent,
 }
 
 /// The errands under way.
@@ -79,8 +92,11 @@ impl Errands {
         let (reply, replied) = oneshot::channel();
         let through = via.map(|(node, _)| node);
         let done = async move {
-            let took = tokio::time::timeout(TIMEOUT, replied).await.ok().and_then(Result::ok).flatten();
-            Done::Probed { target, via: through, took }
+            match tokio::time::timeout(TIMEOUT, replied).await {
+                Ok(Ok(took)) => Done::Probed { target, via: through, took },
+                Ok(Err(_)) => Done::Unsent,
+                Err(_) => Done::Probed { target, via: through, took: None },
+            }
         };
         self.begin(Errand::Probe { target, via, addresses, reply }, done.boxed())
     }

@@ -105,7 +105,7 @@ pub enum Errand {
         via: Option<(NodeId, Addresses)>,
         /// Where the node in question is.
         addresses: Addresses,
-        /// Whether it answered, and how long that took.
+        /// Whether it answered, and how long that took. Dropped when nobody was asked.
         reply: oneshot::Sender<Option<Duration>>,
     },
 }

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use starling_proto::NodeId;
+use starling_proto::{
+    NodeId,
+    members::{Addresses, View},
+};
 
 /// A node that is to be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +16,26 @@ pub struct Peer {
     pub address: SocketAddr,
     /// How it is reached.
     pub carrier: Carrier,
+}
+
+impl Peer {
+    /// How a node of the view is reached: over TCP inside the PoP, over QUIC elsewhere. None when it is not known.
+    pub fn of(view: &View, id: NodeId) -> Option<Self> {
+        Some(Self::at(view, id, view.members.get(&id)?.profile.addresses))
+    }
+
+    /// The same for a node that is said to be at `addresses`; one that is not known yet is taken for a neighbour.
+    pub fn at(view: &View, id: NodeId, addresses: Addresses) -> Self {
+        let place = |id: &NodeId| {
+            let claim = &view.members.get(id)?.profile.ticket.claim;
+            Some((&claim.region, &claim.pop))
+        };
+        let is_far = place(&id).is_some_and(|there| place(&view.me).is_some_and(|here| here != there));
+        match is_far {
+            true => Self { id, address: addresses.link_quic, carrier: Carrier::Quic },
+            false => Self { id, address: addresses.mesh, carrier: Carrier::Tcp },
+        }
+    }
 }
 
 /// What carries the bytes.

@@ -145,6 +145,11 @@ impl Pool {
         })
     }
 
+    /// Whether this is the same pool: the same connections, and one view of its origins.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// How each origin is doing.
     pub fn health(&self) -> Vec<OriginHealth> {
         let of = |member: &Arc<Member>| OriginHealth {

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 /// The origins of one service and how they are treated.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolSettings {
     /// The origins; those of the lowest `priority` that are healthy share the load.
     pub origins: Vec<OriginSettings>,
@@ -40,7 +40,7 @@ pub struct PoolSettings {
 }
 
 /// One origin.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginSettings {
     /// `http://host:port` or `https://host:port`, without a path.
     pub url: String,
@@ -51,7 +51,7 @@ pub struct OriginSettings {
 }
 
 /// Active health checks of every origin of a pool.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthSettings {
     /// What is asked.
     pub path: String,

@@ -6,7 +6,10 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The schema of everything this version writes. A record with another is a miss.
-const SCHEMA: u8 = 1;
+const SCHEMA: u8 = 2;
+
+/// The schema of the versions whose logs held nothing but purges.
+const FORMER_SCHEMA: u8 = 1;
 
 /// No record is larger: bounds what a damaged length can make us allocate.
 const RECORD_BYTES_MAX: usize = 8 << 20;
@@ -43,7 +46,21 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
 
 /// The value of a record.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    let Some((&SCHEMA, record)) = bytes.split_first() else {
+    decode_as(SCHEMA, bytes)
+}
+
+/// Whether a record is of the versions whose logs held nothing but purges.
+pub(super) fn is_former(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&FORMER_SCHEMA)
+}
+
+/// The value of a record of those versions: for values whose layout is what it was.
+pub(super) fn decode_former<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    decode_as(FORMER_SCHEMA, bytes)
+}
+
+fn decode_as<T: DeserializeOwned>(schema: u8, bytes: &[u8]) -> Result<T, CodecError> {
+    let Some((_, record)) = bytes.split_first().filter(|(found, _)| **found == schema) else {
         return Err(CodecError::Schema(bytes.first().copied()));
     };
     let (value, used) = bincode::serde::decode_from_slice(record, config())?;

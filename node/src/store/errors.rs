@@ -26,7 +26,7 @@ pub enum OpenError {
     /// The index cannot be read.
     #[error(
         "the index {} is damaged: {detail}; move {} away to start with an empty cache (cached bodies are fetched \
-         again; the purges of this node's log are lost with it)",
+         again; the purges that no other node has are lost with it)",
         path.display(),
         path.parent().unwrap_or(path).display()
     )]
@@ -38,16 +38,16 @@ pub enum OpenError {
     },
 }
 
-/// Why a purge was refused. Nothing of it was applied: ask again.
+/// Why a change of a log was refused, or a log could not be read. Nothing was applied: ask again.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// It names nothing.
     #[error("a purge needs at least one selector")]
     NoSelectors,
     /// It could not be made durable.
-    #[error("the purge could not be written to disk and was not applied: {0}")]
+    #[error("it could not be written to disk and was not applied: {0}")]
     NotDurable(#[source] IndexError),
-    /// Entries of another node do not follow each other.
+    /// Entries do not follow each other.
     #[error("the batch of log {region} is torn at entry {at}")]
     Torn {
         /// The log.
@@ -56,18 +56,15 @@ pub enum StoreError {
         at: u64,
     },
     /// Entries before these have not been applied yet: ask for them.
-    #[error("entries {applied} to {since} of log {region} are missing")]
+    #[error("entries between {applied} and {after} of log {region} are missing")]
     Gap {
         /// The log.
         region: Region,
         /// The last entry applied.
         applied: u64,
-        /// The place the batch begins at.
-        since: u64,
+        /// The place that its entries follow.
+        after: u64,
     },
-    /// Another node tells of an earlier life of this node's own log.
-    #[error("only this node writes its own log")]
-    OwnLog,
     /// A log could not be read.
     #[error("the purge log could not be read: {0}")]
     Unreadable(#[source] IndexError),

@@ -1,15 +1,20 @@
-//! The index: what is stored and where, and the purge log, in RocksDB.
+//! The index: what is stored and where, and the logs of the regions, in RocksDB.
 //!
 //! | column family | key | value |
 //! | --- | --- | --- |
 //! | `objects` | cache key, body id | [`Record`] |
 //! | `segments` | segment, cache key, body id | nothing: whose slices lie in the segment |
 //! | `purges` | length and name of the log, epoch, index | [`Entry`] |
-//! | `meta` | a name | see [`Index::life`] |
+//! | `meta` | a name | see [`logs`] |
+//!
+//! A value of another schema is never misread: a record is then absent, and an index of the versions whose logs
+//! held nothing but purges begins empty.
 //!
 //! Every call here blocks: call from a blocking thread. A record that does not decode is deleted and counted
 //! as absent. Memory is small and bounded: a 16 MiB cache holds data, index and filter blocks, and all write
 //! buffers together 16 MiB.
+
+mod logs;
 
 use std::{
     path::{Path, PathBuf},
@@ -18,12 +23,9 @@ use std::{
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction,
-    IteratorMode, Options, ReadOptions, SliceTransform, WriteBatch, WriteOptions,
+    IteratorMode, Options, ReadOptions, SliceTransform, WriteBatch,
 };
-use starling_proto::{
-    Key, UnixMs,
-    purge::{Entry, Region, Version, Versions},
-};
+use starling_proto::Key;
 
 use super::{
     codec,
@@ -36,26 +38,17 @@ const SEGMENTS: &str = "segments";
 const PURGES: &str = "purges";
 const META: &str = "meta";
 
-const LIFE: &[u8] = b"life";
-const APPLIED: &[u8] = b"applied";
 const OLDEST_SEGMENT: &[u8] = b"oldest_segment";
 
 /// Bytes of a key and a body id.
 const OBJECT_KEY_BYTES: usize = 24;
 
+pub(super) use logs::{Advance, Life};
+
 pub(super) struct Index {
     db: DB,
     path: PathBuf,
     damaged: AtomicU64,
-}
-
-/// What the index says about the time before this start.
-pub(super) struct Life {
-    /// Which start this is; no two of one data directory have the same.
-    pub number: u64,
-    pub applied: Versions,
-    pub entries: Vec<Entry>,
-    pub oldest_segment: u32,
 }
 
 /// A batch of records, and where the next begins.
@@ -75,40 +68,6 @@ impl Index {
             }
         })?;
         Ok(Self { db, path: path.to_owned(), damaged: AtomicU64::new(0) })
-    }
-
-    /// Begins a new life: counts it, and reads what the ones before left.
-    pub fn begin_life(&self, region: &Region, new_epoch: u64) -> Result<Life, OpenError> {
-        let damaged =
-            |error: IndexError| OpenError::Damaged { path: self.path.clone(), detail: error.to_string() };
-        let number = self.meta::<u64>(LIFE).map_err(damaged)?.unwrap_or_default() + 1;
-        let mut applied = self.meta::<Versions>(APPLIED).map_err(damaged)?.unwrap_or_default();
-        let mut batch = WriteBatch::default();
-        let mut entries = self.purges().map_err(damaged)?;
-        if let Some(bare) = alone(region).filter(|_| applied.get(region).is_none())
-            && let Some(at) = applied.take(&bare)
-        {
-            // It stood alone until now, and its log had the region's name.
-            applied.set(region.clone(), at);
-            for entry in entries.iter_mut().filter(|entry| entry.region == bare) {
-                batch.delete_cf(self.family(PURGES), purge_name(&bare, entry.version));
-                entry.region = region.clone();
-                let name = purge_name(region, entry.version);
-                batch.put_cf(
-                    self.family(PURGES),
-                    name,
-                    codec::encode(entry).map_err(|error| damaged(error.into()))?,
-                );
-            }
-        }
-        if applied.get(region).is_none() {
-            applied.set(region.clone(), Version { epoch: new_epoch, index: 0 });
-        }
-        let oldest_segment = self.meta::<u32>(OLDEST_SEGMENT).map_err(damaged)?.unwrap_or_default();
-        batch.put_cf(self.family(META), LIFE, codec::encode(&number).map_err(|e| damaged(e.into()))?);
-        batch.put_cf(self.family(META), APPLIED, codec::encode(&applied).map_err(|e| damaged(e.into()))?);
-        self.db.write_opt(batch, &synced()).map_err(|e| damaged(e.into()))?;
-        Ok(Life { number, applied, entries, oldest_segment })
     }
 
     /// The records of all variants of `key`.
@@ -192,57 +151,6 @@ impl Index {
         Ok(self.db.write(batch)?)
     }
 
-    /// Makes purges, and how far the logs are applied with them, durable: they are on disk when this returns.
-    pub fn append_purges(&self, entries: &[Entry], applied: &Versions) -> Result<(), IndexError> {
-        let mut batch = WriteBatch::default();
-        for entry in entries {
-            let name = purge_name(&entry.region, entry.version);
-            batch.put_cf(self.family(PURGES), name, codec::encode(entry)?);
-        }
-        batch.put_cf(self.family(META), APPLIED, codec::encode(applied)?);
-        Ok(self.db.write_opt(batch, &synced())?)
-    }
-
-    /// Up to `count` entries of a log from `from` on, in the epoch of `from`.
-    pub fn purges_from(
-        &self,
-        region: &Region,
-        from: Version,
-        count: usize,
-    ) -> Result<Vec<Entry>, IndexError> {
-        let first = purge_name(region, from);
-        let log = &first[..first.len() - size_of::<u64>()];
-        let mut found = Vec::new();
-        let mode = IteratorMode::From(&first, Direction::Forward);
-        for item in self.db.iterator_cf(self.family(PURGES), mode).take(count) {
-            let (name, value) = item?;
-            if !name.starts_with(log) {
-                break;
-            }
-            found.push(codec::decode(&value)?);
-        }
-        Ok(found)
-    }
-
-    /// Drops purges committed before `oldest_ms`: of each log its beginning, so that what is left has no gap.
-    pub fn drop_purges_before(&self, oldest_ms: UnixMs) -> Result<(), IndexError> {
-        let mut batch = WriteBatch::default();
-        let mut kept = None;
-        for item in self.db.iterator_cf(self.family(PURGES), IteratorMode::Start) {
-            let (name, value) = item?;
-            let log = name[..name.len().saturating_sub(size_of::<u64>())].to_vec();
-            if kept.as_ref() == Some(&log) {
-                continue;
-            }
-            if codec::decode::<Entry>(&value)?.at_ms < oldest_ms {
-                batch.delete_cf(self.family(PURGES), name);
-            } else {
-                kept = Some(log);
-            }
-        }
-        Ok(self.db.write(batch)?)
-    }
-
     pub fn objects_estimate(&self) -> u64 {
         let property = "rocksdb.estimate-num-keys";
         self.db.property_int_value_cf(self.family(OBJECTS), property).ok().flatten().unwrap_or_default()
@@ -263,18 +171,6 @@ impl Index {
             self.db.flush_cf(self.family(name))?;
         }
         Ok(())
-    }
-
-    /// All purges that are kept. One that cannot be read is an error, not a miss: without it purged content
-    /// could come back.
-    fn purges(&self) -> Result<Vec<Entry>, IndexError> {
-        let entries = self.db.iterator_cf(self.family(PURGES), IteratorMode::Start);
-        entries.map(|item| Ok(codec::decode(&item?.1)?)).collect()
-    }
-
-    fn meta<T: serde::de::DeserializeOwned>(&self, name: &[u8]) -> Result<Option<T>, IndexError> {
-        let value = self.db.get_cf(self.family(META), name)?;
-        Ok(value.map(|value| codec::decode(&value)).transpose()?)
     }
 
     fn decode(&self, name: &[u8], value: &[u8]) -> Result<Option<Record<'static>>, IndexError> {
@@ -304,24 +200,6 @@ fn object_name(key: &Key, id: u64) -> [u8; OBJECT_KEY_BYTES] {
 fn parse_name(name: &[u8]) -> Option<(Key, u64)> {
     let (key, id) = name.split_first_chunk::<16>()?;
     Some((Key::from_bytes(*key), u64::from_be_bytes(id.try_into().ok()?)))
-}
-
-/// The name of the log that a node of a mesh wrote when it stood alone.
-fn alone(log: &Region) -> Option<Region> {
-    log.as_str().split_once(':').map(|(region, _)| Region::new(region))
-}
-
-/// Entries of one log lie together, in their order.
-fn purge_name(region: &Region, version: Version) -> Vec<u8> {
-    let log = region.as_str().as_bytes();
-    let length = u16::try_from(log.len()).expect("names of logs are bounded by the configuration");
-    [&length.to_be_bytes()[..], log, &version.epoch.to_be_bytes(), &version.index.to_be_bytes()].concat()
-}
-
-fn synced() -> WriteOptions {
-    let mut options = WriteOptions::default();
-    options.set_sync(true);
-    options
 }
 
 fn db_options() -> Options {

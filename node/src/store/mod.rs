@@ -1,4 +1,4 @@
-//! What this node has stored: a memory tier, a disk tier, the purge log.
+//! What this node has stored: a memory tier, a disk tier, the logs of the regions.
 //!
 //! ```text
 //!             lookup                     begin, push, finish
@@ -29,7 +29,9 @@ mod index;
 mod memory;
 mod object;
 mod purges;
+mod recent;
 mod record;
+mod remains;
 mod settings;
 mod stats;
 mod sweeper;
@@ -42,7 +44,7 @@ use std::sync::Arc;
 use starling_proto::{
     Key, UnixMs,
     cache::storing::StoredHead,
-    purge::{Batch, Entry, Purged, Region, Stamp, Subject, Versions},
+    purge::{Batch, Catalog, Change, Entry, EntryId, Purged, Region, Stamp, Subject, Version, Versions},
 };
 use tokio::sync::{oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -51,7 +53,6 @@ pub use body::{Body, BodyReader, BodyWriter};
 pub use codec::CodecError;
 pub use errors::{IndexError, OpenError, ReadError, StoreError, WriteError};
 pub use object::{NewObject, Object, Variants};
-pub use purges::PurgeRequest;
 pub use settings::Settings;
 pub use stats::Stats;
 
@@ -214,13 +215,23 @@ impl Store {
         self.0.purges.stamps()
     }
 
-    /// Purges: durable, then applied, when this returns. On an error nothing was applied. Once begun it is
-    /// carried out even if the future is dropped.
-    pub async fn purge(&self, request: PurgeRequest, at_ms: UnixMs) -> Result<Entry, StoreError> {
-        self.on_log(move |purges, index| purges.purge(index, request, at_ms)).await
+    /// What the logs came to beside purges, whenever that changes.
+    pub fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
+        self.0.purges.catalog()
     }
 
-    /// Applies what is new of another log, as [`purge`](Self::purge) does; answers whether anything was.
+    /// Writes a change to the log of the own region, for a node that stands alone: durable, then applied, when this
+    /// returns. With a `key` that is not 0 it is written once, however often it is asked for: the answer is the entry
+    /// that was. A log that came from another node is not gone on with; a later life of it is begun. On an error
+    /// nothing was applied. Once begun it is carried out even if the future is dropped.
+    pub async fn write(&self, change: Change, key: u128, at_ms: UnixMs) -> Result<Entry, StoreError> {
+        self.on_log(move |purges, index| purges.write(index, change, key, at_ms)).await
+    }
+
+    /// Applies what is new in a batch, as [`write`](Self::write) does; answers whether anything was. One sync for all
+    /// its entries. A later life of a log takes the place of the present one, an earlier one is nothing new. Entries
+    /// that the batch leaves out are stepped over where it says what they came to: what was fetched before them is
+    /// revalidated from then on.
     pub async fn apply(&self, batch: Batch) -> Result<bool, StoreError> {
         self.on_log(move |purges, index| purges.apply(index, &batch)).await
     }
@@ -229,6 +240,35 @@ impl Store {
     /// asked again until nothing comes.
     pub async fn missing(&self, there: Stamp) -> Result<Vec<Batch>, StoreError> {
         self.on_log(move |purges, index| purges.missing(index, &there).map_err(StoreError::Unreadable)).await
+    }
+
+    /// The same of one log, for a node that has applied it up to `there`; none when it lacks nothing of it. The last
+    /// entries of a log are in memory.
+    pub async fn missing_of(
+        &self,
+        region: &Region,
+        there: Option<Version>,
+    ) -> Result<Option<Batch>, StoreError> {
+        if let Some(answer) = self.0.purges.missing_in_memory(region, there) {
+            return Ok(answer);
+        }
+        let region = region.clone();
+        self.on_log(move |purges, index| {
+            purges.missing_of(index, &region, there).map_err(StoreError::Unreadable)
+        })
+        .await
+    }
+
+    /// Where the entry stands that carries this key, and when it was proposed: of the last 65,536 that carry one in
+    /// the present life of the region's log.
+    pub fn find(&self, region: &Region, key: u128) -> Option<(Version, UnixMs)> {
+        self.0.purges.find(region, key)
+    }
+
+    /// The entry of this name, if it is still kept here.
+    pub async fn entry(&self, id: &EntryId) -> Result<Option<Entry>, StoreError> {
+        let id = id.clone();
+        self.on_log(move |purges, index| purges.entry(index, &id).map_err(StoreError::Unreadable)).await
     }
 
     async fn on_log<T: Send + 'static>(
@@ -277,7 +317,10 @@ impl Store {
             disk_write_errors: counters.disk_write_errors.get(),
             dirty_bytes: tiers.disk.as_ref().map_or(0, |disk| disk.dirty_bytes()),
             fills: counters.fills.get(),
-            purge_selectors: purges.len(),
+            purge_selectors: purges.selectors(),
+            purge_selectors_merged: purges.merged.get(),
+            purge_log_entries: purges.entries(),
+            purge_log_entries_dropped: purges.dropped.get(),
             versions: purges.stamp().as_ref().clone(),
         }
     }
@@ -334,13 +377,12 @@ impl Opened {
         std::fs::create_dir_all(&settings.dir).map_err(failed(&settings.dir))?;
         let index_dir = settings.dir.join("index");
         let index = Index::open(&index_dir)?;
-        let region = Region::new(&settings.region);
-        let life = index.begin_life(&region, rand::random())?;
-        let purges = Purges::restore(region, &life);
+        let life = index.begin_life()?;
         let oldest_ms = now.saturating_sub(settings.object_lifetime_max_ms);
-        purges
-            .sweep(&index, oldest_ms)
-            .map_err(|error| OpenError::Damaged { path: index_dir, detail: error.to_string() })?;
+        let restored = Purges::restore(&settings, &index, &life)
+            .and_then(|purges| purges.sweep(&index, oldest_ms).map(|_| purges));
+        let purges =
+            restored.map_err(|error| OpenError::Damaged { path: index_dir, detail: error.to_string() })?;
         let segments = match disk::is_wanted(&settings) {
             true => {
                 let dir = settings.dir.join("segments");

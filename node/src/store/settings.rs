@@ -22,8 +22,12 @@ pub struct Settings {
     pub variants_max: usize,
     /// The region whose purge log this node keeps.
     pub region: String,
-    /// Nothing older is ever used: purge entries older than this are dropped from the table.
+    /// Nothing older is ever used: purges are dropped when they are older than this and a day, for clocks that differ.
     pub object_lifetime_max_ms: u64,
+    /// Entries kept of each region's log; the oldest go. A node that lacks one of those revalidates what it has.
+    pub purge_log_entries_max: u64,
+    /// Selectors in the purge table; beyond, the oldest become purges of the whole service they are of.
+    pub purge_selectors_max: usize,
 }
 
 impl Default for Settings {
@@ -38,6 +42,8 @@ impl Default for Settings {
             variants_max: 64,
             region: "local".to_owned(),
             object_lifetime_max_ms: 30 * 24 * 3_600_000,
+            purge_log_entries_max: 200_000,
+            purge_selectors_max: 2_000_000,
         }
     }
 }

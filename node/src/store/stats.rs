@@ -96,6 +96,12 @@ pub struct Stats {
     pub fills: u64,
     /// Selectors in the purge table.
     pub purge_selectors: u64,
+    /// Selectors that became purges of their whole service, because the table was full.
+    pub purge_selectors_merged: u64,
+    /// Entries kept of all regions' logs.
+    pub purge_log_entries: u64,
+    /// Entries that were given up before their time, because a log was full.
+    pub purge_log_entries_dropped: u64,
     /// How far each region's purge log is applied.
     pub versions: Versions,
 }

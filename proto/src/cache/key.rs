@@ -16,7 +16,7 @@ use percent_encoding::percent_decode_str;
 use crate::Key;
 
 /// What makes a key, beyond service, host, path and query.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyRules {
     /// Which query parameters count.
     pub query: QueryRule,

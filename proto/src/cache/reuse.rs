@@ -8,14 +8,23 @@
 //! | 2 | hard purge, or older than any object may be | fetch |
 //! | 3 | the response says `no-cache` | revalidate |
 //! | 4 | the request says `no-cache`, or asks for younger or longer fresh | revalidate |
-//! | 5 | soft purge | stale while revalidating where granted, else revalidate |
-//! | 6 | fresh | serve |
-//! | 7 | the request's `max-stale` accepts it, and staleness is not forbidden | serve stale |
-//! | 8 | within `stale-while-revalidate` | serve stale, revalidate |
-//! | 9 | otherwise | revalidate |
+//! | 5 | the node does not trust what it has ([`Trust`]) | revalidate |
+//! | 6 | it cannot be told whether it was purged | revalidate |
+//! | 7 | soft purge | stale while revalidating where granted, else revalidate |
+//! | 8 | fresh | serve |
+//! | 9 | the request's `max-stale` accepts it, and staleness is not forbidden | serve stale |
+//! | 10 | within `stale-while-revalidate` | serve stale, revalidate |
+//! | 11 | otherwise | revalidate |
 //!
 //! The caller has picked the variant with [`super::vary::matches`] and answers the request's own
-//! preconditions and range afterwards. [`serve_stale_on`] is asked when the origin failed.
+//! preconditions and range afterwards. [`serve_stale_on`] is asked when the origin failed; what is trusted less
+//! stands in for it less often:
+//!
+//! | trust | revalidated as | fresh, and the origin failed |
+//! | --- | --- | --- |
+//! | full | `stale`, when it is | stands in: `still-fresh` |
+//! | unsure | `not-caught-up` | stands in where a stale one might: `not-caught-up` |
+//! | unfenced | `unfenced` | does not stand in: `unfenced`, and whoever asked gets an error |
 
 use http::{HeaderMap, Method, StatusCode};
 
@@ -37,10 +46,26 @@ pub struct Reuse<'a> {
     pub stored: &'a StoredHead,
     /// What the purge table says of it.
     pub purged: Purged,
+    /// How far the node trusts that it knows of all purges.
+    pub trust: Trust,
     /// The policy of the service.
     pub policy: &'a Policy,
     /// The time of the decision.
     pub now: UnixMs,
+}
+
+/// How far a node may rely on it that what is stored was not purged without its knowledge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Trust {
+    /// It knows of every purge, or may act as if it did.
+    #[default]
+    Full,
+    /// It has not caught up with the mesh since it came (promise P4): what is stored is revalidated before use, and
+    /// stands in for a failed origin as a stale response may.
+    Unsure,
+    /// It cannot prove that it knows every region's purges, and the service is strict (promise P5): what is stored
+    /// is revalidated before use, and stands in for nothing.
+    Unfenced,
 }
 
 /// What is to be done with a stored response.
@@ -83,6 +108,8 @@ pub enum FetchReason {
     SoftPurged,
     /// What is stored was purged.
     Purged,
+    /// It cannot be told whether what is stored was purged.
+    MayBePurged,
     /// What is stored is older than any object may be.
     TooOld,
     /// The request says `no-cache`.
@@ -91,6 +118,10 @@ pub enum FetchReason {
     RequestMaxAge,
     /// The request's `min-fresh` is above the freshness left.
     RequestMinFresh,
+    /// The node has not caught up with the mesh.
+    NotCaughtUp,
+    /// The node cannot prove that it knows every purge, and the service is strict.
+    Unfenced,
 }
 
 impl FetchReason {
@@ -103,7 +134,12 @@ impl FetchReason {
             Self::Partial => "partial",
             Self::Bypass => "bypass",
             Self::Method => "method",
-            Self::Stale | Self::NoCache | Self::SoftPurged => "stale",
+            Self::Stale
+            | Self::NoCache
+            | Self::SoftPurged
+            | Self::MayBePurged
+            | Self::NotCaughtUp
+            | Self::Unfenced => "stale",
             Self::RequestNoCache | Self::RequestMaxAge | Self::RequestMinFresh => "request",
         }
     }
@@ -122,10 +158,13 @@ impl FetchReason {
             Self::NoCache => "no-cache",
             Self::SoftPurged => "soft-purged",
             Self::Purged => "purged",
+            Self::MayBePurged => "may-be-purged",
             Self::TooOld => "too-old",
             Self::RequestNoCache => "request-no-cache",
             Self::RequestMaxAge => "request-max-age",
             Self::RequestMinFresh => "request-min-fresh",
+            Self::NotCaughtUp => "not-caught-up",
+            Self::Unfenced => "unfenced",
         }
     }
 }
@@ -145,6 +184,8 @@ pub enum StaleReason {
     Disconnected,
     /// The origin failed, and the response is still fresh.
     StillFresh,
+    /// The origin failed, and the response is fresh for all that is known at a node that has not caught up.
+    NotCaughtUp,
 }
 
 impl StaleReason {
@@ -157,6 +198,7 @@ impl StaleReason {
             Self::StaleIfError => "stale-if-error",
             Self::Disconnected => "disconnected",
             Self::StillFresh => "still-fresh",
+            Self::NotCaughtUp => "not-caught-up",
         }
     }
 }
@@ -170,6 +212,8 @@ pub enum NoStaleReason {
     Purged,
     /// It is older than any object may be.
     TooOld,
+    /// It may have been purged without the node's knowledge, and the service is strict.
+    Unfenced,
     /// It says `no-cache`.
     NoCache,
     /// It says `must-revalidate`.
@@ -193,6 +237,7 @@ impl NoStaleReason {
             Self::Method => "method",
             Self::Purged => "purged",
             Self::TooOld => "too-old",
+            Self::Unfenced => "unfenced",
             Self::NoCache => "no-cache",
             Self::MustRevalidate => "must-revalidate",
             Self::ProxyRevalidate => "proxy-revalidate",
@@ -233,6 +278,14 @@ pub fn decide(reuse: &Reuse<'_>) -> Decision {
     let request = obeyed(reuse);
     if let Some(reason) = refused_by(&request, stored, now) {
         return Decision::Revalidate(reason);
+    }
+    match reuse.trust {
+        Trust::Full => {}
+        Trust::Unsure => return Decision::Revalidate(FetchReason::NotCaughtUp),
+        Trust::Unfenced => return Decision::Revalidate(FetchReason::Unfenced),
+    }
+    if purged == Purged::Unknown {
+        return Decision::Revalidate(FetchReason::MayBePurged);
     }
     let within_window = stored.staleness_ms(now) < revalidate_window_ms(stored, policy);
     if purged == Purged::Soft {
@@ -275,6 +328,9 @@ pub fn serve_stale_on(trouble: Trouble, reuse: &Reuse<'_>) -> Result<StaleReason
     if is_too_old(reuse) {
         return Err(NoStaleReason::TooOld);
     }
+    if reuse.trust == Trust::Unfenced {
+        return Err(NoStaleReason::Unfenced);
+    }
     if stored.rules.no_cache {
         return Err(NoStaleReason::NoCache);
     }
@@ -287,7 +343,8 @@ pub fn serve_stale_on(trouble: Trouble, reuse: &Reuse<'_>) -> Result<StaleReason
     if request.no_cache {
         return Err(NoStaleReason::RequestNoCache);
     }
-    if purged == Purged::No && stored.is_fresh(now) {
+    let is_fresh = purged == Purged::No && stored.is_fresh(now);
+    if is_fresh && reuse.trust == Trust::Full {
         return Ok(StaleReason::StillFresh);
     }
     match stored.rules.stale {
@@ -295,14 +352,15 @@ pub fn serve_stale_on(trouble: Trouble, reuse: &Reuse<'_>) -> Result<StaleReason
         StaleRule::ProxyRevalidate => return Err(NoStaleReason::ProxyRevalidate),
         StaleRule::Allowed | StaleRule::OnlyAsGranted => {}
     }
+    let standing_in = |reason| if is_fresh { StaleReason::NotCaughtUp } else { reason };
     let staleness_ms = stored.staleness_ms(now);
     if staleness_ms < error_window_ms(stored, &request, policy) {
-        return Ok(StaleReason::StaleIfError);
+        return Ok(standing_in(StaleReason::StaleIfError));
     }
     match trouble {
         Trouble::Status(_) => Err(NoStaleReason::WindowPassed),
         _ if stored.rules.stale == StaleRule::OnlyAsGranted => Err(NoStaleReason::SharedMaxAge),
-        _ if staleness_ms < policy.stale_when_disconnected_ms => Ok(StaleReason::Disconnected),
+        _ if staleness_ms < policy.stale_when_disconnected_ms => Ok(standing_in(StaleReason::Disconnected)),
         _ => Err(NoStaleReason::WindowPassed),
     }
 }

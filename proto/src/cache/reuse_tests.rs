@@ -11,11 +11,18 @@ struct Case {
     request: HeaderMap,
     policy: Policy,
     purged: Purged,
+    trust: Trust,
 }
 
 fn case(cache_control: &str) -> Case {
     let stored = stored(&[("cache-control", cache_control), ("etag", "\"a\"")]).expect("it may be stored");
-    Case { stored, request: HeaderMap::new(), policy: Policy::default(), purged: Purged::No }
+    Case {
+        stored,
+        request: HeaderMap::new(),
+        policy: Policy::default(),
+        purged: Purged::No,
+        trust: Trust::Full,
+    }
 }
 
 impl Case {
@@ -29,12 +36,18 @@ impl Case {
         self
     }
 
+    fn trusted(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
+    }
+
     fn reuse(&self, after_ms: u64) -> Reuse<'_> {
         Reuse {
             method: &Method::GET,
             request_headers: &self.request,
             stored: &self.stored,
             purged: self.purged,
+            trust: self.trust,
             policy: &self.policy,
             now: T0 + after_ms,
         }
@@ -124,6 +137,65 @@ fn a_purge_is_felt_at_once() {
     assert_eq!(granted.decided(0), Decision::ServeStaleAndRevalidate(StaleReason::SoftPurged));
 }
 
+/// What a node had stepped over was once served under `stale-while-revalidate`, as after a soft purge.
+#[test]
+fn what_may_have_been_purged_is_revalidated_whatever_is_granted() {
+    let unknown = || case("max-age=60, stale-while-revalidate=60").purged(Purged::Unknown);
+    assert_eq!(unknown().decided(0), Decision::Revalidate(FetchReason::MayBePurged));
+    assert_eq!(unknown().decided(61_000), Decision::Revalidate(FetchReason::MayBePurged));
+    assert_ne!(unknown().stale_on(Trouble::Disconnected, 0), Ok(StaleReason::StillFresh));
+}
+
+#[test]
+fn what_is_not_trusted_is_revalidated_whatever_is_granted() {
+    for (trust, reason) in
+        [(Trust::Unsure, FetchReason::NotCaughtUp), (Trust::Unfenced, FetchReason::Unfenced)]
+    {
+        let granted = || case("max-age=60, stale-while-revalidate=60").trusted(trust);
+        let revalidated = Decision::Revalidate(reason);
+        assert_eq!(granted().decided(0), revalidated, "fresh");
+        assert_eq!(granted().decided(61_000), revalidated, "stale while revalidating");
+        assert_eq!(granted().purged(Purged::Soft).decided(0), revalidated);
+        assert_eq!(case("max-age=1").trusted(trust).asked("max-stale").decided(5_000), revalidated);
+        assert_eq!(granted().purged(Purged::Hard).decided(0), Decision::Fetch(FetchReason::Purged));
+        assert_eq!(reason.as_fwd(), "stale");
+    }
+}
+
+#[test]
+fn who_has_not_caught_up_stands_in_as_a_stale_response_may() {
+    let unsure = |said: &str| case(said).trusted(Trust::Unsure);
+    let stands_in = Ok(StaleReason::NotCaughtUp);
+    let error = Trouble::Status(StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(unsure("max-age=60").stale_on(Trouble::Disconnected, 0), stands_in);
+    assert_eq!(
+        unsure("max-age=60").stale_on(error, 0),
+        Err(NoStaleReason::WindowPassed),
+        "nobody granted it"
+    );
+    assert_eq!(unsure("max-age=60, stale-if-error=9").stale_on(error, 0), stands_in);
+    for (forbidden, reason) in
+        [("must-revalidate", NoStaleReason::MustRevalidate), ("s-maxage=60", NoStaleReason::SharedMaxAge)]
+    {
+        let said = format!("max-age=60, {forbidden}");
+        assert_eq!(unsure(&said).stale_on(Trouble::Disconnected, 0), Err(reason), "{said}");
+    }
+    let stale = unsure("max-age=2").stale_on(Trouble::Disconnected, 5_000);
+    assert_eq!(stale, Ok(StaleReason::Disconnected), "what is stale anyway says why");
+    assert_eq!(StaleReason::NotCaughtUp.as_str(), "not-caught-up");
+}
+
+#[test]
+fn who_is_unfenced_stands_in_for_nobody() {
+    for said in ["max-age=60", "max-age=60, stale-if-error=600", "max-age=0, stale-if-error=600"] {
+        for trouble in [Trouble::Disconnected, Trouble::TimedOut, Trouble::Status(StatusCode::BAD_GATEWAY)] {
+            let unfenced = case(said).asked("stale-if-error=600").trusted(Trust::Unfenced);
+            assert_eq!(unfenced.stale_on(trouble, 1_000), Err(NoStaleReason::Unfenced), "{said}");
+        }
+    }
+    assert_eq!(NoStaleReason::Unfenced.as_str(), "unfenced");
+}
+
 #[test]
 fn nothing_outlives_the_longest_life() {
     let case = case("max-age=99999999999");
@@ -181,14 +253,15 @@ proptest! {
         response in any_response_headers(),
         request in any_request_headers(),
         after_ms in prop_oneof![0_u64..200_000, 0_u64..1 << 40],
-        purged in prop_oneof![Just(Purged::No), Just(Purged::Soft), Just(Purged::Hard)],
+        purged in prop_oneof![Just(Purged::No), Just(Purged::Soft), Just(Purged::Unknown), Just(Purged::Hard)],
+        trust in prop_oneof![Just(Trust::Full), Just(Trust::Unsure), Just(Trust::Unfenced)],
     ) {
         // A validator and a lifetime, so that most of them may be stored.
         let sure = [("etag", "\"a\""), ("cache-control", "max-age=60")];
         let noise = response.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
         let lines: Vec<_> = sure.into_iter().chain(noise).collect();
         let Ok(stored) = stored(&lines) else { return Ok(()) };
-        let case = Case { stored, request, policy: Policy::default(), purged };
+        let case = Case { stored, request, policy: Policy::default(), purged, trust };
         let decision = case.decided(after_ms);
         let stale = case.stale_on(Trouble::Disconnected, after_ms);
         let is_too_old = after_ms > case.policy.object_lifetime_max_ms;
@@ -200,6 +273,10 @@ proptest! {
         }
         if decision == Decision::Serve {
             prop_assert!(case.stored.is_fresh(T0 + after_ms) && purged == Purged::No);
+        }
+        if trust != Trust::Full {
+            prop_assert!(matches!(decision, Decision::Fetch(_) | Decision::Revalidate(_)));
+            prop_assert!(trust == Trust::Unsure || stale.is_err());
         }
         if matches!(case.stored.rules.stale, StaleRule::MustRevalidate | StaleRule::ProxyRevalidate) {
             prop_assert!(!matches!(decision, Decision::ServeStale(_) | Decision::ServeStaleAndRevalidate(_)));

@@ -6,11 +6,12 @@
 //! Invariants:
 //! - Entries of a region are applied in order, once; a gap or another epoch is an [`ApplyError`].
 //! - `seq` grows by one with every applied entry, so an object checked at the present `seq` needs no look.
-//! - An entry may be dropped only when every object it could match is older than any object may be.
+//! - A mark is dropped only when every object it could match is older than any object may be, or when one of the
+//!   whole service takes its place: what is purged stays purged.
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Entry, Mode, Region, Selector, Version, Versions};
+use super::{Entry, Mode, Purge, Region, Selector, Version, Versions};
 use crate::UnixMs;
 
 /// What the table says of an object.
@@ -18,8 +19,11 @@ use crate::UnixMs;
 pub enum Purged {
     /// No purge after its stamp names it.
     No,
-    /// A soft purge does, or its stamp is of another life of a region's log: revalidate before use.
+    /// A soft purge does: revalidate before use, or serve stale where staleness is allowed.
     Soft,
+    /// It cannot be told: its stamp is of another life of a region's log, or entries that this node stepped over came
+    /// after it. Revalidate before use.
+    Unknown,
     /// A hard purge does: it is gone.
     Hard,
 }
@@ -84,6 +88,9 @@ impl<'a> Subject<'a> {
 pub struct PurgeTable {
     services: HashMap<String, ServiceTable>,
     applied: Versions,
+    /// Entries of a region up to here are not all in the table: what was fetched before them is revalidated. A log
+    /// that began anew has one at its beginning, for the end of its former life may never have come here.
+    floors: Versions,
     seq: u64,
 }
 
@@ -113,9 +120,14 @@ struct Mark {
 }
 
 impl PurgeTable {
-    /// An empty table whose regions stand at `applied`.
-    pub fn new(applied: Versions) -> Self {
-        Self { applied, ..Self::default() }
+    /// An empty table whose regions stand at `applied`, of which entries up to `floors` are left out.
+    pub fn new(applied: Versions, floors: Versions) -> Self {
+        Self { applied, floors, ..Self::default() }
+    }
+
+    /// Up to where entries of each region were stepped over, if any were.
+    pub fn floors(&self) -> &Versions {
+        &self.floors
     }
 
     /// How far each region's log is applied.
@@ -138,15 +150,24 @@ impl PurgeTable {
         self.len() == 0
     }
 
-    /// Applies the next entry of a region. The first entry of a new epoch starts that region anew.
+    /// Applies the next entry of a region. The first entry of a later epoch starts that region anew.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), ApplyError> {
         let Version { epoch, index: got } = entry.version;
-        let applied = self.applied.get(&entry.region).filter(|at| at.epoch == epoch).map_or(0, |at| at.index);
+        let old = || ApplyError::Old { region: entry.region.clone(), got };
+        let stood = self.applied.get(&entry.region);
+        let applied = match stood {
+            Some(at) if at.epoch > epoch => return Err(old()),
+            Some(at) if at.epoch == epoch => at.index,
+            Some(_) | None => 0,
+        };
         if got <= applied {
-            return Err(ApplyError::Old { region: entry.region.clone(), got });
+            return Err(old());
         }
         if got - applied > 1 {
             return Err(ApplyError::Gap { region: entry.region.clone(), applied, got });
+        }
+        if stood.is_some_and(|at| at.epoch < epoch) {
+            self.floors.set(entry.region.clone(), Version { epoch, index: 0 });
         }
         self.mark(entry);
         self.applied.set(entry.region.clone(), entry.version);
@@ -154,12 +175,18 @@ impl PurgeTable {
         Ok(())
     }
 
-    /// Moves a region's log on to `version` without entries: those before it name nothing that may still be used.
-    /// Another epoch starts the region anew; a step back in the same one is an error.
+    /// Moves a region's log on to `version` without its entries: what was fetched before them is revalidated. A
+    /// later epoch starts the region anew; a step back is an error.
     pub fn skip(&mut self, region: &Region, version: Version) -> Result<(), ApplyError> {
-        let applied = self.applied.get(region).filter(|at| at.epoch == version.epoch);
-        if applied.is_some_and(|at| at.index > version.index) {
+        let stood = self.applied.get(region);
+        let applied = stood.unwrap_or_default();
+        if place(applied) > place(version) {
             return Err(ApplyError::Old { region: region.clone(), got: version.index });
+        }
+        let is_reborn = stood.is_some_and(|at| at.epoch < version.epoch);
+        let known = if applied.epoch == version.epoch { applied.index } else { 0 };
+        if is_reborn || version.index > known {
+            self.floors.set(region.clone(), version);
         }
         self.applied.set(region.clone(), version);
         self.seq += 1;
@@ -174,10 +201,11 @@ impl PurgeTable {
 
     /// Whether an object with this identity and stamp is purged.
     pub fn check(&self, subject: Subject<'_>, stamp: &Versions) -> Purged {
-        let reborn = if self.reborn(stamp) { Purged::Soft } else { Purged::No };
-        let Some(service) = self.services.get(subject.service) else { return reborn };
-        let named = service.matching(subject).map(|mark| mark.judge(stamp, &self.applied)).max();
-        named.map_or(reborn, |named| named.max(reborn))
+        let unknown =
+            if self.is_reborn(stamp) || self.is_below_floor(stamp) { Purged::Unknown } else { Purged::No };
+        let Some(service) = self.services.get(subject.service) else { return unknown };
+        let named = service.matching(subject).map(|mark| mark.judge(stamp)).max();
+        named.map_or(unknown, |named| named.max(unknown))
     }
 
     /// Drops what no object can match any more: purges committed before `oldest_ms`, the birth of the
@@ -191,15 +219,51 @@ impl PurgeTable {
         before - self.len()
     }
 
+    /// While there are more than `selectors_max` selectors: of the region that has the most marks, the older half
+    /// become purges of the whole services they are of. More is purged by that, and nothing less. Answers how many
+    /// selectors went; a table of as many services keeps one for each.
+    pub fn compact(&mut self, selectors_max: usize) -> usize {
+        let before = self.len();
+        while self.len() > selectors_max {
+            let Some((region, upto)) = self.older_half() else { break };
+            for service in self.services.values_mut() {
+                service.widen(&region, upto);
+            }
+        }
+        before - self.len()
+    }
+
+    /// The region with the most marks, those of whole services aside, and the epoch and index of the middle one.
+    fn older_half(&self) -> Option<(Region, (u64, u64))> {
+        let mut regions: BTreeMap<&Region, Vec<(u64, u64)>> = BTreeMap::new();
+        for mark in self.services.values().flat_map(ServiceTable::narrow) {
+            regions.entry(&mark.region).or_default().push(place(mark.version));
+        }
+        let (region, mut places) = regions.into_iter().max_by_key(|(_, places)| places.len())?;
+        let middle = (places.len() - 1) / 2;
+        let (_, middle, _) = places.select_nth_unstable(middle);
+        Some((region.clone(), *middle))
+    }
+
     /// Whether some region's log has begun a new life since the stamp was taken (promise P6).
-    fn reborn(&self, stamp: &Versions) -> bool {
+    fn is_reborn(&self, stamp: &Versions) -> bool {
         stamp.iter().any(|(region, at)| self.applied.get(region).is_some_and(|now| now.epoch != at.epoch))
     }
 
+    /// Whether entries that are not in the table came after the stamp.
+    fn is_below_floor(&self, stamp: &Versions) -> bool {
+        self.floors.iter().any(|(region, floor)| {
+            stamp.get(region).is_none_or(|at| at.epoch == floor.epoch && at.index < floor.index)
+        })
+    }
+
     fn mark(&mut self, entry: &Entry) {
-        let service = self.services.entry(entry.service.clone()).or_default();
-        for selector in &entry.selectors {
-            service.mark(selector, entry);
+        let Some(Purge { service, selectors, mode }) = entry.purge() else { return };
+        let service = self.services.entry(service.clone()).or_default();
+        let Entry { region, version, at_ms, .. } = entry;
+        let mark = Mark { region: region.clone(), mode: *mode, version: *version, at_ms: *at_ms };
+        for selector in selectors {
+            service.mark(selector, &mark);
         }
     }
 }
@@ -210,7 +274,7 @@ impl ServiceTable {
         named + usize::from(!self.whole.0.is_empty())
     }
 
-    fn mark(&mut self, selector: &Selector, entry: &Entry) {
+    fn mark(&mut self, selector: &Selector, mark: &Mark) {
         let marks = match selector {
             Selector::Service => &mut self.whole,
             Selector::Host(host) => self.hosts.entry(host.clone()).or_default(),
@@ -223,7 +287,7 @@ impl ServiceTable {
                 self.prefixes.entry(prefix.clone()).or_default()
             }
         };
-        marks.add(entry);
+        marks.add(mark);
     }
 
     /// The marks of all selectors that name the subject.
@@ -241,67 +305,88 @@ impl ServiceTable {
         whole.chain(authority).chain(host).chain(url).chain(tags).chain(prefixes).flat_map(|marks| &marks.0)
     }
 
+    /// All marks but those of the whole service.
+    fn narrow(&self) -> impl Iterator<Item = &Mark> {
+        let kinds = [&self.hosts, &self.urls, &self.tags, &self.prefixes];
+        kinds.into_iter().flat_map(HashMap::values).flat_map(|marks| &marks.0)
+    }
+
+    /// Makes the marks of a region up to a place those of the whole service.
+    fn widen(&mut self, region: &Region, upto: (u64, u64)) {
+        let mut widened = Marks::default();
+        self.retain_narrow(|mark| {
+            let keeps = mark.region != *region || place(mark.version) > upto;
+            if !keeps {
+                widened.add(mark);
+            }
+            keeps
+        });
+        widened.0.iter().for_each(|mark| self.whole.add(mark));
+    }
+
     fn sweep(&mut self, oldest_ms: UnixMs) {
-        self.whole.sweep(oldest_ms);
+        self.whole.0.retain(|mark| mark.at_ms >= oldest_ms);
+        self.retain_narrow(|mark| mark.at_ms >= oldest_ms);
+    }
+
+    /// Drops marks, those of the whole service aside, and the selectors that have none left.
+    fn retain_narrow(&mut self, mut keeps: impl FnMut(&Mark) -> bool) {
         for kind in [&mut self.hosts, &mut self.urls, &mut self.tags] {
-            kind.retain(|_, marks| marks.sweep(oldest_ms));
+            kind.retain(|_, marks| marks.retain(&mut keeps));
         }
         let lengths = &mut self.prefix_lengths;
         self.prefixes.retain(|prefix, marks| {
-            let keep = marks.sweep(oldest_ms);
-            if !keep && let Some(count) = lengths.get_mut(&prefix.len()) {
+            let stays = marks.retain(&mut keeps);
+            if !stays && let Some(count) = lengths.get_mut(&prefix.len()) {
                 *count -= 1;
                 if *count == 0 {
                     lengths.remove(&prefix.len());
                 }
             }
-            keep
+            stays
         });
     }
 }
 
 impl Marks {
-    fn add(&mut self, entry: &Entry) {
-        let Entry { region, version, at_ms, mode, .. } = entry;
+    fn add(&mut self, new: &Mark) {
         // A mark of another life stays: restored entries come in any order, and objects of both may exist.
         let same = |old: &&mut Mark| {
-            old.region == *region && old.mode == *mode && old.version.epoch == version.epoch
+            old.region == new.region && old.mode == new.mode && old.version.epoch == new.version.epoch
         };
         match self.0.iter_mut().find(same) {
             Some(old) => {
-                old.version.index = old.version.index.max(version.index);
-                // The committer's clock may have stepped back between the two; the sweep must not come early.
-                old.at_ms = old.at_ms.max(*at_ms);
+                old.version.index = old.version.index.max(new.version.index);
+                // The proposer's clock may have stepped back between the two; the sweep must not come early.
+                old.at_ms = old.at_ms.max(new.at_ms);
             }
-            None => {
-                self.0.push(Mark { region: region.clone(), mode: *mode, version: *version, at_ms: *at_ms });
-            }
+            None => self.0.push(new.clone()),
         }
     }
 
-    /// Drops marks older than `oldest_ms`; answers whether any is left.
-    fn sweep(&mut self, oldest_ms: UnixMs) -> bool {
-        self.0.retain(|mark| mark.at_ms >= oldest_ms);
+    /// Answers whether any is left.
+    fn retain(&mut self, keeps: impl FnMut(&Mark) -> bool) -> bool {
+        self.0.retain(keeps);
         !self.0.is_empty()
     }
 }
 
 impl Mark {
-    fn judge(&self, stamp: &Versions, applied: &Versions) -> Purged {
-        let epoch = self.version.epoch;
-        let purged = match stamp.get(&self.region) {
-            None => true,
-            Some(at) if at.epoch == epoch => at.index < self.version.index,
-            // The stamp is of another life of the log. A purge of the present life came after objects of the
-            // lives before it; one of a past life came before the objects of the present.
-            Some(_) => applied.get(&self.region).is_some_and(|now| now.epoch == epoch),
-        };
+    fn judge(&self, stamp: &Versions) -> Purged {
+        // A stamp of a former life is before the purges of all lives after it, and one that does not know the
+        // region before all of them.
+        let purged = stamp.get(&self.region).is_none_or(|at| place(at) < place(self.version));
         match (purged, self.mode) {
             (false, _) => Purged::No,
             (true, Mode::Soft) => Purged::Soft,
             (true, Mode::Hard) => Purged::Hard,
         }
     }
+}
+
+/// Places in all lives of a log, in their order: the greater epoch is the later life.
+fn place(version: Version) -> (u64, u64) {
+    (version.epoch, version.index)
 }
 
 #[cfg(test)]

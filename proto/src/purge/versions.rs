@@ -44,7 +44,7 @@ pub struct Version {
 }
 
 /// The versions of all regions a node knows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Versions(BTreeMap<Region, Version>);
 
 /// The versions that were applied at the node that asked the origin, taken before it asked.
@@ -87,6 +87,21 @@ impl Versions {
         })
     }
 
+    /// What is applied both here and there: the lower place of each region that both know.
+    ///
+    /// It is the stamp of an old body that a peer's 304 has validated. The body was looked up in the purges that
+    /// are applied here, and the peer may know more: with the peer's stamp alone, a hard purge that it had applied
+    /// and this node had not would never find the body.
+    pub fn meet(&self, other: &Self) -> Self {
+        let lower =
+            |here: Version, there: Version| match (here.epoch, here.index) <= (there.epoch, there.index) {
+                true => here,
+                false => there,
+            };
+        let both = |(region, here)| Some((Region::clone(region), lower(here, other.get(region)?)));
+        Self(self.iter().filter_map(both).collect())
+    }
+
     /// All regions in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&Region, Version)> {
         self.0.iter().map(|(region, version)| (region, *version))
@@ -110,6 +125,14 @@ mod tests {
         assert!(!versions.covers(&behind), "another epoch cannot be compared");
         behind.set(Region::new("eu"), Version { epoch: 2, index: 0 });
         assert!(versions.covers(&behind));
+        let mut there = Versions::default();
+        there.set(Region::new("eu"), Version { epoch: 1, index: 5 });
+        there.set(Region::new("us"), Version { epoch: 1, index: 12 });
+        there.set(Region::new("asia"), Version { epoch: 1, index: 1 });
+        let mut both = Versions::default();
+        both.set(Region::new("eu"), Version { epoch: 1, index: 5 });
+        both.set(Region::new("us"), Version { epoch: 1, index: 9 });
+        assert_eq!((versions.meet(&there), there.meet(&versions)), (both.clone(), both));
         let all: Vec<_> = versions.iter().map(|(region, at)| (region.as_str(), at.epoch, at.index)).collect();
         assert_eq!(all, [("eu", 2, 0), ("us", 1, 9)]);
     }

@@ -20,6 +20,8 @@ pub mod membership;
 mod network;
 mod overlay;
 mod parcels;
+#[cfg(test)]
+mod purge;
 mod queue;
 #[cfg(test)]
 mod tests;

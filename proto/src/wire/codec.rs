@@ -7,7 +7,7 @@ use bincode::{
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The version of this protocol; a peer that speaks another is refused at its greeting.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// How bodies of messages are written. Part of the protocol: see [`VERSION`].
 pub(super) const FORMAT: Configuration = config::standard();

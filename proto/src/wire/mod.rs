@@ -29,7 +29,7 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
-pub use call::{Call, Reply};
+pub use call::{Call, Committed, Lease, NotCommitted, Proposal, Reach, Receipt, Reply};
 pub use codec::{Message, VERSION, WireError, decode, encode};
 pub use fetch::{Answer, Fetch, HttpRequest, Provenance, Refusal};
 pub use gossip::Gossip;

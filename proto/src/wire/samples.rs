@@ -13,7 +13,10 @@ use super::*;
 use crate::{
     Key, NodeId,
     members::{Addresses, HOT_KEYS_MAX, Health, Load, NodeState, PopSummary, Profile, RosterEntry, Status},
-    purge::{Batch, Entry, Mode, Region, Selector, Version, Versions},
+    purge::{
+        Base, Batch, Change, Entry, EntryId, Hlc, Mode, Purge, Region, Selector, ServiceChange, Shield,
+        Shields, Version, Versions,
+    },
     ring::Hop,
     ticket::{Claim, Ticket},
 };
@@ -121,6 +124,73 @@ pub(super) fn summary() -> Gossip {
         roster: hello().roster,
         roster_hash: u64::MAX,
     }))
+}
+
+pub(super) fn id() -> EntryId {
+    EntryId { region: Region::new("eu"), version: Version { epoch: 0x19a, index: 42 } }
+}
+
+/// A batch with a base, and an entry for each kind of change, and of a purge for each kind of selector.
+pub(super) fn batch() -> Batch {
+    let node = NodeId::from_bytes([7; 32]);
+    let shields = Shields(vec![Shield { node, weight: 100 }]);
+    let service = |definition: Option<&str>| ServiceChange {
+        name: "shop".into(),
+        at: Hlc { ms: 1_700_000_000_000, count: 2, node },
+        definition: definition.map(String::from),
+    };
+    let changes = [
+        purge(),
+        Change::Nothing,
+        Change::Service(service(Some("hosts = 'shop.org'"))),
+        Change::Shields(shields.clone()),
+    ];
+    let EntryId { region, version } = id();
+    let entries = changes.into_iter().zip(version.index..).map(|(change, index)| Entry {
+        region: region.clone(),
+        version: Version { index, ..version },
+        at_ms: 1_700_000_000_000,
+        key: u128::MAX - 1,
+        change,
+    });
+    Batch {
+        region: region.clone(),
+        since: 0x199,
+        after: Version { index: version.index - 1, ..version },
+        base: Some(Base { shields: Some((version, shields)), services: vec![service(None)] }),
+        entries: entries.collect(),
+    }
+}
+
+fn purge() -> Change {
+    let selectors = vec![
+        Selector::Url("shop.org/a?b=1".into()),
+        Selector::Tag("article-7".into()),
+        Selector::Host("shop.org".into()),
+        Selector::Prefix("shop.org/img/".into()),
+        Selector::Service,
+    ];
+    Change::Purge(Purge { service: "shop".into(), selectors, mode: Mode::Soft })
+}
+
+pub(super) fn push() -> Call {
+    Call::Push { batch: batch(), relay: vec![NodeId::from_bytes([8; 32])] }
+}
+
+pub(super) fn propose() -> Call {
+    Call::Propose(Proposal { key: 7, at_ms: 1_700_000_000_000, change: purge(), deadline_ms: 5_000 })
+}
+
+pub(super) fn proposed() -> Reply {
+    Reply::Proposed(Ok(Committed { id: id(), at_ms: 1_700_000_000_000, fence_ms: 5_000 }))
+}
+
+pub(super) fn lease() -> Lease {
+    Lease { region: id().region, head: id().version, remaining_ms: 4_210 }
+}
+
+pub(super) fn receipt() -> Receipt {
+    Receipt { applied: vec![(NodeId::from_bytes([7; 32]), 71)], missing: vec![NodeId::from_bytes([8; 32])] }
 }
 
 fn any_text() -> impl Strategy<Value = String> {
@@ -263,37 +333,109 @@ pub(super) fn any_call() -> impl Strategy<Value = Call> {
     prop_oneof![
         Just(Call::Ping),
         any_node().prop_map(Call::PingFor),
-        vec(any_batch(), 0..3).prop_map(Call::Apply),
+        (any_batch(), vec(any_node(), 0..3)).prop_map(|(batch, relay)| Call::Push { batch, relay }),
         any_versions(4).prop_map(Call::Missing),
+        any_bytes().prop_map(Call::Group),
+        (any::<u128>(), any_number(), any_change(), any::<u32>()).prop_map(
+            |(key, at_ms, change, deadline_ms)| Call::Propose(Proposal { key, at_ms, change, deadline_ms })
+        ),
+        Just(Call::Head),
+        Just(Call::Leases),
+        (any_id(), any::<u32>()).prop_map(|(id, wait_ms)| Call::Receipt { id, wait_ms }),
+    ]
+}
+
+fn any_bytes() -> impl Strategy<Value = Bytes> {
+    vec(any::<u8>(), 0..40).prop_map(Bytes::from)
+}
+
+fn any_version() -> impl Strategy<Value = Version> {
+    (any_number(), any_number()).prop_map(|(epoch, index)| Version { epoch, index })
+}
+
+fn any_region() -> impl Strategy<Value = Region> {
+    any_text().prop_map(|name| Region::new(&name))
+}
+
+fn any_id() -> impl Strategy<Value = EntryId> {
+    (any_region(), any_version()).prop_map(|(region, version)| EntryId { region, version })
+}
+
+fn any_shields() -> impl Strategy<Value = Shields> {
+    vec((any_node(), any::<u16>()).prop_map(|(node, weight)| Shield { node, weight }), 0..4).prop_map(Shields)
+}
+
+fn any_service() -> impl Strategy<Value = ServiceChange> {
+    (any_text(), any_number(), any::<u32>(), any_node(), option::of(any_text())).prop_map(
+        |(name, ms, count, node, definition)| ServiceChange { name, at: Hlc { ms, count, node }, definition },
+    )
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    let selector = prop_oneof![any_text().prop_map(Selector::Tag), Just(Selector::Service)];
+    let mode = prop_oneof![Just(Mode::Soft), Just(Mode::Hard)];
+    let purge = (any_text(), vec(selector, 0..3), mode).prop_map(|(service, selectors, mode)| Purge {
+        service,
+        selectors,
+        mode,
+    });
+    prop_oneof![
+        Just(Change::Nothing),
+        purge.prop_map(Change::Purge),
+        any_service().prop_map(Change::Service),
+        any_shields().prop_map(Change::Shields),
     ]
 }
 
 fn any_batch() -> impl Strategy<Value = Batch> {
-    let selector = prop_oneof![any_text().prop_map(Selector::Tag), Just(Selector::Service)];
-    let entry =
-        (any_text(), any_number(), vec(selector, 0..3)).prop_map(|(service, index, selectors)| Entry {
-            region: Region::new("eu:lon-1"),
-            version: Version { epoch: 7, index },
-            at_ms: 1_700_000_000_000,
-            service,
-            selectors,
-            mode: Mode::Soft,
-        });
-    (any_text(), any_number(), vec(entry, 0..4)).prop_map(|(region, since, entries)| Batch {
-        region: Region::new(&region),
-        since,
-        after: Version { epoch: 7, index: since },
-        entries,
+    let entry = (any_region(), any_version(), any_number(), any::<u128>(), any_change())
+        .prop_map(|(region, version, at_ms, key, change)| Entry { region, version, at_ms, key, change });
+    let base = (option::of((any_version(), any_shields())), vec(any_service(), 0..3))
+        .prop_map(|(shields, services)| Base { shields, services });
+    (any_region(), any_number(), any_version(), option::of(base), vec(entry, 0..4))
+        .prop_map(|(region, since, after, base, entries)| Batch { region, since, after, base, entries })
+}
+
+fn any_receipt() -> impl Strategy<Value = Receipt> {
+    (vec((any_node(), any_number()), 0..3), vec(any_node(), 0..3))
+        .prop_map(|(applied, missing)| Receipt { applied, missing })
+}
+
+fn any_lease() -> impl Strategy<Value = Lease> {
+    (any_region(), any_version(), any_number()).prop_map(|(region, head, remaining_ms)| Lease {
+        region,
+        head,
+        remaining_ms,
     })
+}
+
+fn any_proposed() -> impl Strategy<Value = Result<Committed, NotCommitted>> {
+    prop_oneof![
+        (any_id(), any_number(), any_number()).prop_map(|(id, at_ms, fence_ms)| Ok(Committed {
+            id,
+            at_ms,
+            fence_ms
+        })),
+        (any_region(), any_text()).prop_map(|(region, why)| Err(NotCommitted::NoQuorum { region, why })),
+        (any_text(), any_text()).prop_map(|(node, why)| Err(NotCommitted::NotDurable { node, why })),
+        any_text().prop_map(|why| Err(NotCommitted::Unknown(why))),
+        any_text().prop_map(|why| Err(NotCommitted::Refused(why))),
+    ]
 }
 
 pub(super) fn any_reply() -> impl Strategy<Value = Reply> {
     prop_oneof![
         Just(Reply::Pong),
         (any_node(), any::<bool>()).prop_map(|(node, answered)| Reply::PongOf(node, answered)),
-        any_versions(4).prop_map(Reply::Applied),
-        vec(any_batch(), 0..3).prop_map(Reply::Batches),
         any_refusal().prop_map(Reply::Refused),
+        vec((any_node(), option::of(any_version())).prop_map(|(node, at)| Reach { node, at }), 0..4)
+            .prop_map(Reply::Reached),
+        vec(any_batch(), 0..3).prop_map(Reply::Batches),
+        any_bytes().prop_map(Reply::Group),
+        any_proposed().prop_map(Reply::Proposed),
+        option::of(any_lease()).prop_map(Reply::Head),
+        vec(any_lease(), 0..4).prop_map(Reply::Leases),
+        option::of(any_receipt()).prop_map(Reply::Receipt),
     ]
 }
 

@@ -7,7 +7,7 @@ use super::{samples::*, *};
 use crate::{
     Key, NodeId,
     members::{HOT_KEYS_MAX, Status},
-    purge::{Region, Version, Versions},
+    purge::{Base, Batch, Region, Shield, Shields, Version, Versions},
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -44,23 +44,36 @@ fn every_kind_of_message_is_written_as_it_always_was() {
         &Reply::Refused(Refusal::Failed("no route".into())),
         include_bytes!("../../fuzz/seeds/reply/refused"),
     );
+    is_written_as(&push(), include_bytes!("../../fuzz/seeds/call/push"));
+    is_written_as(&propose(), include_bytes!("../../fuzz/seeds/call/propose"));
+    is_written_as(&Call::Head, &[VERSION, 6]);
+    is_written_as(&Call::Leases, &[VERSION, 7]);
+    is_written_as(
+        &Call::Receipt { id: id(), wait_ms: 5_000 },
+        include_bytes!("../../fuzz/seeds/call/receipt"),
+    );
+    is_written_as(&Reply::Batches(vec![batch()]), include_bytes!("../../fuzz/seeds/reply/batches"));
+    is_written_as(&proposed(), include_bytes!("../../fuzz/seeds/reply/proposed"));
+    is_written_as(&Reply::Head(Some(lease())), include_bytes!("../../fuzz/seeds/reply/head"));
+    is_written_as(&Reply::Leases(vec![lease()]), include_bytes!("../../fuzz/seeds/reply/leases"));
+    is_written_as(&Reply::Receipt(Some(receipt())), include_bytes!("../../fuzz/seeds/reply/receipt"));
     is_written_as(&Gossip::State(Box::new(state())), include_bytes!("../../fuzz/seeds/gossip/state"));
     is_written_as(&summary(), include_bytes!("../../fuzz/seeds/gossip/summary"));
-    is_written_as(&Call::Ping, &[1, 0]);
-    is_written_as(&Reply::Pong, &[1, 0]);
+    is_written_as(&Call::Ping, &[VERSION, 0]);
+    is_written_as(&Reply::Pong, &[VERSION, 0]);
     let refusals = [Refusal::NotStored, Refusal::Busy, Refusal::Draining, Refusal::NotServed];
-    refusals.iter().zip(0..).for_each(|(refusal, number)| is_written_as(refusal, &[1, number]));
-    is_written_as(&Refusal::Failed("é".into()), &[1, 4, 2, 0xc3, 0xa9]);
+    refusals.iter().zip(0..).for_each(|(refusal, number)| is_written_as(refusal, &[VERSION, number]));
+    is_written_as(&Refusal::Failed("é".into()), &[VERSION, 4, 2, 0xc3, 0xa9]);
 }
 
 #[test]
 fn another_version_is_told_from_nonsense() {
-    assert_eq!(decode::<Call>(&[2, 0]), Err(WireError::Version { got: 2 }));
+    assert_eq!(decode::<Call>(&[1, 0]), Err(WireError::Version { got: 1 }));
     assert_eq!(decode::<Call>(&[]), Err(WireError::Malformed));
-    assert_eq!(decode::<Call>(&[1]), Err(WireError::Malformed));
-    assert_eq!(decode::<Call>(&[1, 9]), Err(WireError::Malformed), "there is no tenth question");
-    assert_eq!(decode::<Call>(&[1, 0, 0]), Err(WireError::Malformed), "something follows");
-    assert_eq!(decode::<Refusal>(&[1, 4, 2, 0xc3, 0x28]), Err(WireError::Malformed), "no UTF-8");
+    assert_eq!(decode::<Call>(&[VERSION]), Err(WireError::Malformed));
+    assert_eq!(decode::<Call>(&[VERSION, 9]), Err(WireError::Malformed), "there is no tenth question");
+    assert_eq!(decode::<Call>(&[VERSION, 0, 0]), Err(WireError::Malformed), "something follows");
+    assert_eq!(decode::<Refusal>(&[VERSION, 4, 2, 0xc3, 0x28]), Err(WireError::Malformed), "no UTF-8");
 }
 
 #[test]
@@ -82,7 +95,7 @@ fn a_length_that_is_a_lie_is_found_out() {
         &[253, 0, 0, 0, 0, 1, 0, 0, 0],
         &[252, 64, 66, 15, 0],
     ] {
-        assert_eq!(decode::<Refusal>(&[&[1, 4], length].concat()), Err(WireError::Malformed));
+        assert_eq!(decode::<Refusal>(&[&[VERSION, 4], length].concat()), Err(WireError::Malformed));
     }
 }
 
@@ -113,6 +126,21 @@ fn lists_longer_than_they_may_be_are_neither_sent_nor_read() {
     let gossip = Gossip::State(Box::new(state));
     assert_eq!(encode(&gossip), Err(too_many("hot keys", HOT_KEYS_MAX)));
     assert_eq!(decode::<Gossip>(&unchecked(&gossip)), Err(too_many("hot keys", HOT_KEYS_MAX)));
+}
+
+#[test]
+fn more_shields_than_a_region_may_have_are_neither_sent_nor_read() {
+    let shield = Shield { node: NodeId::from_bytes([7; 32]), weight: 1 };
+    let pushed = |count: usize| {
+        let base =
+            Base { shields: Some((Version::default(), Shields(vec![shield; count]))), services: vec![] };
+        Call::Push { batch: Batch { base: Some(base), ..batch() }, relay: vec![] }
+    };
+    let limit = 4_096;
+    assert_eq!(decode(&encode(&pushed(limit)).expect("as many as may be")), Ok(pushed(limit)));
+    let too_many = WireError::TooMany { what: "shields", count: limit + 1, limit };
+    assert_eq!(encode(&pushed(limit + 1)), Err(too_many.clone()));
+    assert_eq!(decode::<Call>(&unchecked(&pushed(limit + 1))), Err(too_many));
 }
 
 /// As a peer would write it that keeps to no limits.

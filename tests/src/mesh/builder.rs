@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    path::{Path, PathBuf},
     process::id,
     sync::{
         Arc,
@@ -30,6 +31,8 @@ pub struct MeshBuilder {
     arguments: Vec<String>,
     cluster: Option<Arc<Cluster>>,
     net: Option<Arc<Net>>,
+    token: Option<String>,
+    shim: Option<PathBuf>,
 }
 
 /// One node of the mesh, running or not. Its addresses stay as they are for all its lives.
@@ -108,6 +111,18 @@ impl MeshBuilder {
         self
     }
 
+    /// The bearer token that the test shows to the admin API of each node; the configuration must name it.
+    pub fn token(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
+        self
+    }
+
+    /// Every node loads this library, which has its disk fail while the file `fault` in its directory says so.
+    pub fn faulty(mut self, shim: &Path) -> Self {
+        self.shim = Some(shim.to_owned());
+        self
+    }
+
     /// The nodes that are named after this stand in this network, each in a namespace of its own. Such a mesh
     /// must be closed.
     pub fn net(mut self, net: &Arc<Net>) -> Self {
@@ -173,6 +188,13 @@ impl MeshBuilder {
         }
         if let Some(place) = &seat.place {
             node = node.inside(&place.namespace).token(TOKEN);
+        }
+        if let Some(token) = &self.token {
+            node = node.token(token);
+        }
+        if let Some(shim) = &self.shim {
+            let fault = dir.path().join("fault").display().to_string();
+            node = node.env("LD_PRELOAD", &shim.display().to_string()).env("STARLING_FAULT", &fault);
         }
         if !self.toml.is_empty() {
             node = node.toml(self.toml.clone());

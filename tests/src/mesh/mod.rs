@@ -5,14 +5,17 @@
 //! | [`MeshBuilder`] | which nodes, in which PoPs, told of whom; open on loopback, or closed by a [`Cluster`] |
 //! | [`Mesh`] | the running nodes: asked what they see, killed, frozen, restarted |
 //! | [`Cluster`] | a cluster key and the tickets it signs |
+//! | [`Standing`] | the group of a region as one node sees it |
 //! | [`Peers`], [`Ring`] | the mesh as one node sees it |
 
 mod builder;
 mod cluster;
+mod region;
 mod seen;
 
 pub use builder::MeshBuilder;
 pub use cluster::{Admission, Cluster};
+pub use region::Standing;
 pub use seen::{Peer, Peers, Ring, RingNode};
 
 use std::{

@@ -65,6 +65,11 @@ impl Node {
         &self.builder.name
     }
 
+    /// The bearer token that its admin API wants of the test.
+    pub fn token(&self) -> Option<&str> {
+        self.builder.token.as_deref()
+    }
+
     /// Whether it was started and not yet stopped or killed by the test.
     pub fn is_running(&self) -> bool {
         self.running.is_some()

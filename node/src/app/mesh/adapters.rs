@@ -1,6 +1,6 @@
 //! What crosses between link and gossip, in the words of each; and the small questions of peers.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use starling_proto::{
     NodeId,
@@ -8,16 +8,17 @@ use starling_proto::{
     wire::{Call, Refusal, Reply},
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::super::spread::Spread;
+use super::super::{fence::Fencing, receipts::Witness, spread::Spread};
 use crate::{
     gossip::{Errand, Heard, LinkNews},
-    link::{AskErrorKind, Carrier, Greeting, IncomingCall, Link, Peer, Report},
+    link::{AskErrorKind, Greeting, IncomingCall, Link, Peer, Report},
+    region::Group,
 };
 
 /// Errands under way; more wait in their channel.
@@ -25,14 +26,27 @@ const ERRANDS_MAX: usize = 128;
 /// Probes on behalf of peers under way; more are refused, so that nobody makes this node flood another.
 const PROBES_MAX: usize = 32;
 
-/// Purge calls of peers under way.
-const PURGE_CALLS_MAX: usize = 64;
+/// Messages of the region's group under way: they wait for nothing but the disk.
+const GROUP_CALLS_MAX: usize = 512;
+/// Pushes and comparisons of peers under way.
+const LOG_CALLS_MAX: usize = 256;
+/// Proposals of peers under way.
+const PROPOSALS_MAX: usize = 512;
+/// Questions for the region's head under way.
+const HEADS_MAX: usize = 256;
+/// Questions for receipts under way; each may wait a second.
+const RECEIPTS_MAX: usize = 256;
+/// There was no place here for a ping: it is tried again after this.
+const PING_AGAIN: Duration = Duration::from_millis(20);
 
 /// What the adapters need.
 #[derive(Clone)]
 pub(super) struct Adapters {
     pub link: Link,
     pub spread: Spread,
+    pub group: Group,
+    pub fence: Fencing,
+    pub witness: Witness,
     pub view: watch::Receiver<Arc<View>>,
     /// How long a node may take to say that it is there.
     pub ping_timeout: Duration,
@@ -83,69 +97,89 @@ impl Adapters {
                 };
                 let _ = reply.send(heard);
             }
+            // A probe that was not sent says nothing of its target: then the errand is dropped without an answer.
             Errand::Probe { target, via: None, addresses, reply } => {
-                let _ = reply.send(self.ping(target, addresses).await);
+                if let Ok(took) = self.ping(target, addresses).await {
+                    let _ = reply.send(took);
+                }
             }
             Errand::Probe { target, via: Some((through, at)), reply, .. } => {
-                let _ = reply.send(self.ping_through(target, through, at).await);
+                if let Ok(took) = self.ping_through(target, through, at).await {
+                    let _ = reply.send(took);
+                }
             }
         }
     }
 
-    /// How long the node took to say that it is there.
-    async fn ping(&self, node: NodeId, at: Addresses) -> Option<Duration> {
-        let asked = Instant::now();
-        let reply = self.link.call(self.peer(node, at), Call::Ping, self.ping_timeout).await.ok()?;
-        (reply == Reply::Pong).then(|| asked.elapsed())
+    /// How long the node took to say that it is there; none when it did not.
+    async fn ping(&self, node: NodeId, at: Addresses) -> Result<Option<Duration>, NoPlace> {
+        let (reply, took) = self.ask(self.peer(node, at), Call::Ping, self.ping_timeout).await?;
+        Ok((reply == Some(Reply::Pong)).then_some(took))
     }
 
     /// As [`Self::ping`], by way of another node, which is given time for its own ping.
-    async fn ping_through(&self, node: NodeId, through: NodeId, at: Addresses) -> Option<Duration> {
-        let asked = Instant::now();
+    async fn ping_through(
+        &self,
+        node: NodeId,
+        through: NodeId,
+        at: Addresses,
+    ) -> Result<Option<Duration>, NoPlace> {
         let call = Call::PingFor(node);
-        let reply = self.link.call(self.peer(through, at), call, 2 * self.ping_timeout).await.ok()?;
-        (reply == Reply::PongOf(node, true)).then(|| asked.elapsed())
+        let (reply, took) = self.ask(self.peer(through, at), call, 2 * self.ping_timeout).await?;
+        Ok((reply == Some(Reply::PongOf(node, true))).then_some(took))
+    }
+
+    /// The answer, and how long it took. While there is no place for a call here it is tried again.
+    async fn ask(
+        &self,
+        peer: Peer,
+        call: Call,
+        timeout: Duration,
+    ) -> Result<(Option<Reply>, Duration), NoPlace> {
+        let give_up = Instant::now() + timeout;
+        loop {
+            let asked = Instant::now();
+            match self.link.call(peer, call.clone(), timeout).await {
+                Ok(reply) => return Ok((Some(reply), asked.elapsed())),
+                Err(error) if error.kind != AskErrorKind::Full => return Ok((None, asked.elapsed())),
+                Err(_) if Instant::now() >= give_up => return Err(NoPlace),
+                Err(_) => tokio::time::sleep(PING_AGAIN).await,
+            }
+        }
     }
 
     async fn take_calls(self, mut calls: mpsc::Receiver<IncomingCall>) {
-        let (mut probes, mut purges) = (JoinSet::new(), JoinSet::new());
-        loop {
-            let IncomingCall { from, call, reply } = tokio::select! {
-                Some(_) = probes.join_next() => continue,
-                Some(_) = purges.join_next() => continue,
-                call = calls.recv() => match call {
-                    Some(call) => call,
-                    None => return,
-                },
-            };
-            let at_once = match call {
-                Call::Ping => Reply::Pong,
-                Call::Apply(_) | Call::Missing(_) if purges.len() >= PURGE_CALLS_MAX => {
-                    Reply::Refused(Refusal::Busy)
+        let mut probes = Lane::new(PROBES_MAX);
+        // The group's messages have a lane of their own, so that they wait behind nothing else.
+        let (mut group, mut proposals) = (Lane::new(GROUP_CALLS_MAX), Lane::new(PROPOSALS_MAX));
+        let (mut heads, mut logs) = (Lane::new(HEADS_MAX), Lane::new(LOG_CALLS_MAX));
+        let mut receipts = Lane::new(RECEIPTS_MAX);
+        while let Some(IncomingCall { from, call, reply }) = calls.recv().await {
+            let this = self.clone();
+            match call {
+                // A peer that has gone needs no answer.
+                Call::Ping => drop(reply.send(Reply::Pong)),
+                Call::Leases => drop(reply.send(this.fence.answer())),
+                Call::Group(_) => group.take(reply, async move { this.group.answer(from, call).await }),
+                Call::Propose(_) => proposals.take(reply, async move { this.group.answer(from, call).await }),
+                Call::Head => heads.take(reply, async move { this.group.answer(from, call).await }),
+                Call::Push { .. } | Call::Missing(_) => {
+                    logs.take(reply, async move { this.spread.answer(from, call).await });
                 }
-                call @ (Call::Apply(_) | Call::Missing(_)) => {
-                    let spread = self.spread.clone();
-                    purges.spawn(async move {
-                        let _ = reply.send(spread.answer(from, call).await);
-                    });
-                    continue;
+                Call::Receipt { id, wait_ms } => {
+                    receipts.take(reply, async move { this.witness.answer(from, id, wait_ms).await });
                 }
-                Call::PingFor(_) if probes.len() >= PROBES_MAX => Reply::Refused(Refusal::Busy),
                 Call::PingFor(node) => match self.addresses_of(node) {
-                    Where::Here => Reply::PongOf(node, true),
-                    Where::Unknown => Reply::PongOf(node, false),
-                    Where::At(addresses) => {
-                        let adapters = self.clone();
-                        probes.spawn(async move {
-                            let is_there = adapters.ping(node, addresses).await.is_some();
-                            let _ = reply.send(Reply::PongOf(node, is_there));
-                        });
-                        continue;
-                    }
+                    Where::Here => drop(reply.send(Reply::PongOf(node, true))),
+                    Where::Unknown => drop(reply.send(Reply::PongOf(node, false))),
+                    Where::At(addresses) => probes.take(reply, async move {
+                        match this.ping(node, addresses).await {
+                            Ok(took) => Reply::PongOf(node, took.is_some()),
+                            Err(NoPlace) => Reply::Refused(Refusal::Busy),
+                        }
+                    }),
                 },
-            };
-            // A peer that has gone needs no answer.
-            let _ = reply.send(at_once);
+            }
         }
     }
 
@@ -159,7 +193,31 @@ impl Adapters {
     }
 
     fn peer(&self, id: NodeId, at: Addresses) -> Peer {
-        peer(&self.view.borrow(), id, at)
+        Peer::at(&self.view.borrow(), id, at)
+    }
+}
+
+/// Too many calls to the peer were under way here: it was not asked.
+struct NoPlace;
+
+/// Answers of one kind under way.
+struct Lane {
+    under_way: JoinSet<()>,
+    max: usize,
+}
+
+impl Lane {
+    fn new(max: usize) -> Self {
+        Self { under_way: JoinSet::new(), max }
+    }
+
+    /// Answers beside the others, or says that there is too much to do.
+    fn take(&mut self, reply: oneshot::Sender<Reply>, answer: impl Future<Output = Reply> + Send + 'static) {
+        while self.under_way.try_join_next().is_some() {}
+        if self.under_way.len() >= self.max {
+            return drop(reply.send(Reply::Refused(Refusal::Busy)));
+        }
+        self.under_way.spawn(async move { drop(reply.send(answer.await)) });
     }
 }
 
@@ -167,19 +225,6 @@ enum Where {
     Here,
     At(Addresses),
     Unknown,
-}
-
-/// TCP inside the PoP, and to who is not known yet; QUIC to all others.
-pub(super) fn peer(view: &View, id: NodeId, at: Addresses) -> Peer {
-    let place = |id: &NodeId| {
-        let claim = &view.members.get(id)?.profile.ticket.claim;
-        Some((&claim.region, &claim.pop))
-    };
-    let is_far = place(&id).is_some_and(|there| place(&view.me).is_some_and(|here| here != there));
-    match is_far {
-        true => Peer { id, address: at.link_quic, carrier: Carrier::Quic },
-        false => Peer { id, address: at.mesh, carrier: Carrier::Tcp },
-    }
 }
 
 async fn pass_greetings(mut greetings: mpsc::Receiver<Greeting>, heard: mpsc::Sender<Heard>) {

@@ -6,7 +6,7 @@ use super::{
     read, size,
     table::{Column, table},
 };
-use crate::admin::{MeshStatus, PeerState, PeerStatus, PeersReport, RingReport};
+use crate::admin::{MeshStatus, PeerState, PeerStatus, PeersReport, RegionStatus, RingReport, StatusReport};
 
 /// Every node, one line each; `*` marks the one that was asked.
 pub(in crate::cli) fn peers(answer: &Value) -> String {
@@ -105,4 +105,37 @@ pub(super) fn line(mesh: &MeshStatus) -> String {
     };
     let open = if mesh.open { "open" } else { "by ticket" };
     format!("{text}; {ring} in the ring; {} ({open})", mesh.address)
+}
+
+/// The lines of `starling status` about the region's group.
+pub(super) fn group(group: &RegionStatus) -> Vec<String> {
+    let role = match (group.role.as_str(), &group.leader) {
+        ("none", None) => "not in the group".to_owned(),
+        ("none", Some(leader)) => format!("not in the group, whose leader is {leader}"),
+        ("leader", _) => "leader".to_owned(),
+        (role, Some(leader)) => format!("{role}, the leader is {leader}"),
+        (role, None) => format!("{role}, no leader is known"),
+    };
+    let committed = group.committed.as_deref().unwrap_or("nothing");
+    let mut lines =
+        vec![format!("{role}; term {}, epoch {}, committed {committed}", group.term, group.epoch)];
+    let named = |nodes: &[String]| if nodes.is_empty() { "none".to_owned() } else { nodes.join(", ") };
+    let mut members = format!("voters {}", named(&group.voters));
+    if !group.learners.is_empty() {
+        members.push_str(&format!("; learners {}", named(&group.learners)));
+    }
+    lines.push(members);
+    lines.extend(group.problem.as_ref().map(|problem| format!("problem: {problem}")));
+    lines
+}
+
+/// The line of `starling status` about what the node may do with what it has stored.
+pub(super) fn trust(status: &StatusReport) -> String {
+    if !status.caught_up {
+        return "catching up: everything stored is revalidated before it is served".to_owned();
+    }
+    match status.fence_valid {
+        true => format!("caught up, fence valid for {}", ago(status.fence_remaining_ms)),
+        false => "caught up, no fence: services with freshness = \"strict\" revalidate every hit".to_owned(),
+    }
 }

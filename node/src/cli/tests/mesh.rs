@@ -92,7 +92,8 @@ fn a_ticket_is_for_one_node_with_names_and_an_end() {
 
 #[test]
 fn flags_of_the_mesh_become_keys() {
-    let line = "starling node --mesh 127.0.0.1:7000 --peer a:1 --peer b:2 --cluster-key-pub c --ticket t --weight 50";
+    let line = "starling node --mesh 127.0.0.1:7000 --peer a:1 --peer b:2 --cluster-key-pub c --ticket t --weight 50 \
+                --region-expect 3";
     let Command::Node(options) = parse(line).unwrap().command else { panic!("a node") };
     let flags = options.flags();
     assert_eq!(flags["node.peers"].values, ["a:1", "b:2"]);
@@ -102,6 +103,7 @@ fn flags_of_the_mesh_become_keys() {
         ("node.cluster_key_pub", "--cluster-key-pub"),
         ("node.ticket", "--ticket"),
         ("node.weight", "--weight"),
+        ("node.region_expect", "--region-expect"),
     ] {
         assert_eq!(flags[key].flag, flag);
     }

@@ -60,29 +60,33 @@ fn a_node_stands_alone_unless_it_is_told_where_to_listen_for_others() {
     let config = parsed(&node("")).unwrap();
     assert!(config.mesh.is_none());
     assert_eq!(config.store.region, "eu");
-    let found =
-        problems(&node("peers = ['a:1']\ncluster_key_pub = 'a'\nticket = 'b'\n[mesh]\nheartbeat_ms = 0"));
+    let found = problems(&node(
+        "peers = ['a:1']\ncluster_key_pub = 'a'\nticket = 'b'\nregion_expect = 3\n[mesh]\nheartbeat_ms = 0",
+    ));
     let starts: Vec<_> =
         found.iter().map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(": ")).collect();
     let expected = [
         "site.toml:5:9: node.peers",
         "site.toml:6:19: node.cluster_key_pub",
         "site.toml:7:10: node.ticket",
-        "site.toml:9:16: mesh.heartbeat_ms",
+        "site.toml:8:17: node.region_expect",
+        "site.toml:10:16: mesh.heartbeat_ms",
     ];
     assert_eq!(starts, expected, "{found:?}");
-    assert!(found[0].contains("set `mesh` (--mesh IP:PORT) too"), "{found:?}");
+    for line in [&found[0], &found[3]] {
+        assert!(line.contains("set `mesh` (--mesh IP:PORT) too"), "{found:?}");
+    }
 }
 
 #[test]
-fn a_mesh_on_loopback_is_open_and_each_node_writes_a_log_of_its_own() {
+fn a_mesh_on_loopback_is_open_and_its_log_is_that_of_the_region() {
     let keys = "mesh = '127.0.0.1:7000'\npeers = ['127.0.0.1:7001', 'lon-2.example:7000', '[::1]:7002']\nweight = 200";
     let mesh = mesh(keys);
     assert!(mesh.is_open() && mesh.ticket.is_none());
     assert_eq!(mesh.peers, ["127.0.0.1:7001", "lon-2.example:7000", "[::1]:7002"]);
     assert_eq!((mesh.weight, mesh.members.summary_ms), (200, 2000));
     assert_eq!(mesh.link.listen_quic, "127.0.0.1:0".parse().unwrap());
-    assert_eq!(parsed(&node(keys)).unwrap().store.region, "eu:lon-1");
+    assert_eq!(parsed(&node(keys)).unwrap().store.region, "eu");
     for wrong in ["a", "a:", ":7000", "a:0", "a:65536", "a:+1", "::1:7000", "a b:1", "http://a:1"] {
         let found = problems(&node(&format!("mesh = '127.0.0.1:7000'\npeers = '{wrong}'")));
         assert!(found[0].contains("this is a host with a port"), "{wrong}: {found:?}");
@@ -190,4 +194,80 @@ fn others_are_told_where_to_come_from_outside() {
     let translated = mesh(&format!("{keys}\n[mesh]\nadvertise = '198.51.100.7'"));
     let told = translated.addresses(at("0.0.0.0:7000"), at("0.0.0.0:4000"));
     assert_eq!((told.mesh, told.link_quic), (at("198.51.100.7:7000"), at("198.51.100.7:4000")));
+}
+
+#[test]
+fn a_region_has_settings_of_its_own_and_a_flag_says_how_many_form_it() {
+    let usual = mesh("mesh = '127.0.0.1:0'").region;
+    assert_eq!(usual, RegionSettings::default());
+    assert_eq!((usual.expect, usual.voters_max), (None, 5));
+    let ms = Duration::from_millis;
+    assert_eq!((usual.heartbeat, usual.election, usual.fence), (ms(250), ms(1_500), ms(5_000)));
+
+    let text = node(
+        "mesh = '127.0.0.1:0'\nregion_expect = 7\n[region]\nvoters_max = 9\nheartbeat_ms = 100\nelection_ms = 300\n\
+         fence_ms = '1s'",
+    );
+    let set = parsed(&text).unwrap().mesh.unwrap().region;
+    let expected = RegionSettings {
+        expect: Some(7),
+        voters_max: 9,
+        heartbeat: ms(100),
+        election: ms(300),
+        fence: ms(1_000),
+    };
+    assert_eq!(set, expected);
+    let environment = |name: &str| Sources {
+        environment: BTreeMap::from([(name.to_owned(), "3".to_owned())]),
+        ..Sources::default()
+    };
+    let expect = |sources: &Sources| parse("site.toml", &text, sources).unwrap().mesh.unwrap().region.expect;
+    assert_eq!(expect(&environment("STARLING_REGION_EXPECT")), Some(3));
+    let flag = Override { flag: "--region-expect".to_owned(), values: vec!["5".to_owned()] };
+    let mut both = environment("STARLING_REGION_EXPECT");
+    both.flags.insert("node.region_expect".to_owned(), flag.clone());
+    assert_eq!(expect(&both), Some(5), "a flag wins");
+    // It is a mistake without a mesh, wherever it was said.
+    both.environment.clear();
+    let alone = parse("site.toml", SHOP, &both).unwrap_err().to_string();
+    assert!(
+        alone.starts_with("--region-expect: node.region_expect: means nothing without a mesh"),
+        "{alone}"
+    );
+    let voters = parse("site.toml", &text, &environment("STARLING_REGION_VOTERS_MAX")).unwrap();
+    assert_eq!(voters.mesh.unwrap().region.voters_max, 3);
+}
+
+#[test]
+fn a_wrong_region_is_told_with_what_would_go_wrong() {
+    let found = problems(&node(
+        "mesh = '127.0.0.1:0'\nregion_expect = 0\n[region]\nvoters_max = 4\nheartbeat_ms = '1s'\nelection_ms = 2999\n\
+         fence_ms = 999\nvoter_max = 3",
+    ));
+    let expected = [
+        "site.toml:6:17: node.region_expect: found 0, but this is a whole number from 1 to 65535",
+        "site.toml:7:1: region.voters_max: found 4, but this is an odd number: one voter more than an odd number of them \
+         survives no more losses",
+        "site.toml:7:1: region.election_ms: is less than three heartbeats (`heartbeat_ms`): a lost message would cost the \
+         leader its place",
+        "site.toml:7:1: region.fence_ms: is less than 1000 ms: leases would run out on their way, and services with \
+         freshness = \"strict\" would ask the origin for every hit",
+        "site.toml:12:1: region.voter_max: there is no such key in `region`; did you mean `voters_max`?",
+    ];
+    assert_eq!(found, expected);
+    for wrong in ["0", "10", "11", "'many'"] {
+        let found = problems(&node(&format!("mesh = '127.0.0.1:0'\n[region]\nvoters_max = {wrong}")));
+        assert!(found[0].contains("but this is a whole number from 1 to 9"), "{wrong}: {found:?}");
+        assert_eq!(found.len(), 1, "{wrong}: {found:?}");
+    }
+    let fence = |text: &str| node(&format!("mesh = '127.0.0.1:0'\n[region]\nfence_ms = {text}"));
+    let most = parsed(&fence("'1h'")).unwrap().mesh.unwrap().region.fence;
+    assert_eq!(most, Duration::from_secs(3600));
+    for wrong in ["3600001", "'2h'"] {
+        let found = problems(&fence(wrong));
+        assert!(found[0].contains("region.fence_ms: is more than 3600000 ms: a node"), "{wrong}: {found:?}");
+        assert_eq!(found.len(), 1, "{wrong}: {found:?}");
+    }
+    // A mistake in the section is told to a node that stands alone, too.
+    assert!(problems(&node("[region]\nfence_ms = 1"))[0].contains("region.fence_ms: is less than 1000 ms"));
 }

@@ -6,7 +6,7 @@ use http::{StatusCode, header};
 use starling_proto::{
     cache::{
         Decision, NoStoreReason,
-        reuse::{self, FetchReason, StaleReason},
+        reuse::{self, FetchReason, StaleReason, Trust},
         vary,
     },
     purge::Purged,
@@ -36,8 +36,15 @@ impl Life {
         }
         let want = Want { part: part.clone(), selecting: self.selecting_for(stored.as_ref()) };
         let upward = self.upward(self.offset_of(&part));
+        let trust = self.shared.trust(&self.service);
+        if trust == Trust::Unfenced {
+            self.since.get_or_insert_with(|| self.shared.fills.begun());
+        }
         let flight = match self.shared.fills.join(self.key.key, &want, self.asker.hop, upward.hop()) {
-            Seat::Follower(flight) => return self.follow(fills::landed(flight).await, stored, reason),
+            Seat::Follower(flight, number) => {
+                let landing = fills::landed(flight).await;
+                return self.follow(landing, number, stored, reason);
+            }
             Seat::Leader(flight) => flight,
         };
         // A flight may have landed between the look into the store and the join.
@@ -47,7 +54,9 @@ impl Life {
             .peek(&self.key.key)
             .and_then(|variants| self.choose(&variants))
             .filter(|found| stored.as_ref().is_none_or(|known| !Arc::ptr_eq(known, found)))
-            .filter(|found| self.may_share(found) && (part == Part::Whole || !found.body.is_arriving()))
+            .filter(|found| {
+                self.may_share(found, trust) && (part == Part::Whole || !found.body.is_arriving())
+            })
             // What is fed from below is of no use to this request: it would be led back here.
             .filter(|found| !found.body.is_arriving() || found.body.is_arriving_at(self.asker.hop));
         if let Some(object) =
@@ -74,10 +83,27 @@ impl Life {
         }
     }
 
-    /// What a follower makes of a flight's end. `stored` is what it would have had validated itself.
-    fn follow(&mut self, landing: Option<Landing>, stored: Option<Arc<Object>>, reason: FetchReason) -> Step {
+    /// What a follower makes of the end of a flight. `stored` is what it would have had validated itself.
+    fn follow(
+        &mut self,
+        landing: Option<Landing>,
+        number: u64,
+        stored: Option<Arc<Object>>,
+        reason: FetchReason,
+    ) -> Step {
         self.looks += 1;
         match landing {
+            // It may have left the origin before a purge that this node cannot know of: all who came meanwhile
+            // have it brought again, together.
+            Some(Landing::Object(..) | Landing::Stale(..))
+                if self.since.is_some_and(|since| number <= since) =>
+            {
+                if self.looks < LOOKS_MAX {
+                    Step::Lookup
+                } else {
+                    Step::Alone(stored, reason)
+                }
+            }
             Some(Landing::Object(object, answered)) => {
                 if !self.selects(&object) {
                     self.selecting = vary::selecting(&object.head.headers, &self.request.headers).ok();
@@ -86,7 +112,7 @@ impl Life {
                 if self.shared.store.purged(&object) != Purged::No {
                     return self.missing(reason);
                 }
-                if !self.may_share(&object) {
+                if !self.may_share(&object, Trust::Full) {
                     return Step::Alone(Some(object), reason);
                 }
                 self.brought(object, &answered, reason, true)
@@ -178,10 +204,10 @@ impl Life {
         }
     }
 
-    /// Whether this request may use what another's fill brought.
-    fn may_share(&self, object: &Object) -> bool {
+    /// Whether this request may use what another's fill brought; what it has just brought is trusted in full.
+    fn may_share(&self, object: &Object, trust: Trust) -> bool {
         matches!(
-            reuse::decide(&self.reuse(object, Purged::No)),
+            reuse::decide(&self.reuse(object, Purged::No, trust)),
             Decision::Serve | Decision::ServeStale(_) | Decision::ServeStaleAndRevalidate(_)
         )
     }

@@ -5,6 +5,10 @@
 mod caching;
 mod failing;
 mod origin;
+mod purges;
+mod services;
 mod shards;
+mod shields;
+mod trust;
 mod upward;
 mod world;

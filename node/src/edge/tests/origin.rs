@@ -48,6 +48,11 @@ impl Page {
         self
     }
 
+    /// The origin breaks the connection instead.
+    pub fn broken() -> Self {
+        Self { status: "", ..Self::new("") }
+    }
+
     fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
     }
@@ -114,7 +119,7 @@ async fn talk(mut stream: TcpStream, site: Arc<Site>) {
         if let Some(gate) = &page.before_head {
             gate.acquire().await.expect("open").forget();
         }
-        if answer(&mut stream, &asked, page).await.is_none() {
+        if page.status.is_empty() || answer(&mut stream, &asked, page).await.is_none() {
             return;
         }
     }

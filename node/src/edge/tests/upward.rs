@@ -83,20 +83,20 @@ async fn what_is_asked_for_as_stored_waits_for_nobody() {
     let gate = Arc::new(Semaphore::new(0));
     let page = Page { within_body: Some((5_000, gate.clone())), ..Page::new(content(20_000)) };
     world.origin.put(&path, page);
-    let nothing = soon(world.edges[0].serve_peer(fetch(&path, true))).await;
+    let nothing = soon(world.serve_peer(0, fetch(&path, true))).await;
     assert_eq!(refusal(nothing), Refusal::NotStored);
     let mut client = JoinSet::new();
     client.spawn(ask(world.edges[0].clone(), Method::GET, path.clone(), &[]));
     while !world.is_stored(0, &path) {
         tokio::task::yield_now().await;
     }
-    let arriving = soon(world.edges[0].serve_peer(fetch(&path, true))).await;
+    let arriving = soon(world.serve_peer(0, fetch(&path, true))).await;
     assert_eq!(refusal(arriving), Refusal::NotStored);
     assert_eq!(world.origin.count(&path), 1, "nobody was asked");
     gate.add_permits(1);
     let got = client.join_next().await.expect("one client").expect("no panic");
     assert_eq!(got.whole(), &content(20_000));
-    let whole = soon(world.edges[0].serve_peer(fetch(&path, true))).await;
+    let whole = soon(world.serve_peer(0, fetch(&path, true))).await;
     assert_eq!(whole.expect("it is here").head.status, 200);
     world.close().await;
 }
@@ -147,7 +147,7 @@ async fn a_node_that_leaves_sends_its_askers_elsewhere() {
     let path = world.path_of("page", 0);
     world.origin.put(&path, Page::new("hello"));
     world.edges[0].refuse_peers();
-    assert_eq!(refusal(world.edges[0].serve_peer(fetch(&path, false)).await), Refusal::Draining);
+    assert_eq!(refusal(world.serve_peer(0, fetch(&path, false)).await), Refusal::Draining);
     assert_eq!(world.get(1, &path).await.whole(), "hello");
     world.close().await;
 }
@@ -156,10 +156,10 @@ async fn a_node_that_leaves_sends_its_askers_elsewhere() {
 async fn peers_get_no_more_places_than_there_are() {
     let world = World::with(1, |settings| settings.peer_requests_max = 1).await;
     world.origin.put("/page", Page::new(content(20_000)));
-    let held = world.edges[0].serve_peer(fetch("/page", false)).await.expect("there is a place");
-    assert_eq!(refusal(world.edges[0].serve_peer(fetch("/page", false)).await), Refusal::Busy);
+    let held = world.serve_peer(0, fetch("/page", false)).await.expect("there is a place");
+    assert_eq!(refusal(world.serve_peer(0, fetch("/page", false)).await), Refusal::Busy);
     drop(held);
-    assert!(world.edges[0].serve_peer(fetch("/page", false)).await.is_ok());
+    assert!(world.serve_peer(0, fetch("/page", false)).await.is_ok());
     let peers = world.edges[0].counters().peers;
     assert_eq!((peers.hits + peers.misses, peers.refused), (2, 1));
     assert_eq!(world.edges[0].counters().outcomes.iter().map(|outcome| outcome.requests).sum::<u64>(), 0);
@@ -173,11 +173,11 @@ async fn peers_may_read_and_no_more() {
     for method in ["POST", "PURGE", "DELETE"] {
         let mut fetch = fetch("/page", false);
         fetch.request.method = method.to_owned();
-        assert_eq!(refusal(world.edges[0].serve_peer(fetch).await), Refusal::NotServed, "{method}");
+        assert_eq!(refusal(world.serve_peer(0, fetch).await), Refusal::NotServed, "{method}");
     }
     let mut below = fetch("/page", false);
     below.hop = starling_proto::ring::Hop::Client;
-    assert_eq!(refusal(world.edges[0].serve_peer(below).await), Refusal::NotServed);
+    assert_eq!(refusal(world.serve_peer(0, below).await), Refusal::NotServed);
     assert_eq!(world.origin.count("/page"), 0);
     world.close().await;
 }

@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     future::Future,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -19,8 +22,8 @@ use starling_proto::{
     Key, NodeId,
     cache::key,
     members::{Addresses, Health, Load, Member, Profile, Status, View},
-    purge::{Mode, Selector},
-    ring::{Hop, Ring},
+    purge::{Catalog, Change, Entry, EntryId, Mode, Purge, Region, Selector, Shield, Shields},
+    ring::{Hop, Ring, ShieldRings},
     ticket::{Claim, Ticket},
     wire::{Fetch, HttpRequest, Refusal},
 };
@@ -30,9 +33,9 @@ use super::{super::*, origin::Origin};
 use crate::{
     access_log,
     edge::door::{ClientHead, Scheme},
-    link::{AskError, AskErrorKind, Peer},
+    link::{AskError, AskErrorKind, Carrier, Peer},
     origin::{OriginSettings, PoolSettings},
-    store::{PurgeRequest, Settings},
+    store::Settings,
 };
 
 /// Slices are small, so that a few kilobytes are a large body.
@@ -54,7 +57,9 @@ pub enum Fault {
 /// What was asked of whom.
 #[derive(Clone, Debug)]
 pub struct Question {
+    pub from: usize,
     pub to: usize,
+    pub carrier: Carrier,
     pub fetch: Fetch,
 }
 
@@ -77,14 +82,15 @@ impl Net {
     }
 }
 
-struct Door(Arc<Net>);
+/// What leads from one node to the others.
+struct Door(Arc<Net>, usize);
 
 impl Peers for Door {
     fn ask(&self, to: Peer, fetch: Fetch) -> BoxFuture<'static, Result<Taken, AskError>> {
-        let (net, to) = (Arc::clone(&self.0), number(to.id));
+        let (net, from, carrier, to) = (Arc::clone(&self.0), self.1, to.carrier, number(to.id));
         async move {
             let failed = move |kind| AskError { peer: Some(id(to)), kind };
-            net.questions.lock().push(Question { to, fetch: fetch.clone() });
+            net.questions.lock().push(Question { from, to, carrier, fetch: fetch.clone() });
             let fault = net.faults.lock().get(&to).cloned();
             match &fault {
                 Some(Fault::Gone) => return Err(failed(AskErrorKind::Connect)),
@@ -93,7 +99,7 @@ impl Peers for Door {
             }
             let edge = net.edges.lock()[to].clone();
             let answer = async move {
-                let served = edge.serve_peer(fetch).await;
+                let served = edge.serve_peer(id(from), fetch).await;
                 if matches!(fault, Some(Fault::DiesBeforeHead)) {
                     return Err(failed(AskErrorKind::Broken));
                 }
@@ -126,6 +132,28 @@ impl Peers for Door {
     }
 }
 
+/// A region and a PoP.
+pub type Place = (&'static str, &'static str);
+
+/// How a world is laid out.
+pub struct Setup {
+    /// Where each node is.
+    pub places: Vec<Place>,
+    /// Who shields each region.
+    pub shields: Vec<(&'static str, Vec<usize>)>,
+    pub mesh: MeshSettings,
+    /// What the operator says of the service beside the usual.
+    pub service: fn(&mut ServiceSettings),
+}
+
+impl Setup {
+    /// Nodes at these places, in regions without shields.
+    pub fn at(places: impl IntoIterator<Item = Place>) -> Self {
+        let mesh = MeshSettings { shard_bytes: 0, ..MeshSettings::default() };
+        Self { places: places.into_iter().collect(), shields: Vec::new(), mesh, service: |_| {} }
+    }
+}
+
 /// Edges that know each other.
 pub struct World {
     pub origin: Origin,
@@ -133,6 +161,11 @@ pub struct World {
     pub edges: Vec<Edge>,
     pub stores: Vec<Store>,
     pub views: Vec<watch::Sender<Arc<View>>>,
+    pub shields: Vec<watch::Sender<Arc<ShieldRings>>>,
+    pub trusts: Vec<Trust>,
+    /// Nobody commits purges.
+    pub is_without_quorum: Arc<AtomicBool>,
+    places: Vec<Place>,
     _dir: tempfile::TempDir,
 }
 
@@ -166,53 +199,122 @@ impl World {
     }
 
     pub async fn with(count: usize, change: impl Fn(&mut MeshSettings)) -> Self {
-        let origin = Origin::start().await;
-        let net = Arc::new(Net::default());
-        let dir = tempfile::tempdir().expect("a directory");
-        let (mut stores, mut views) = (Vec::new(), Vec::new());
-        for me in 0..count {
+        let mut setup = Setup::at(std::iter::repeat_n(("eu", "lon"), count));
+        change(&mut setup.mesh);
+        Self::of(setup).await
+    }
+
+    pub async fn of(setup: Setup) -> Self {
+        let Setup { places, shields, mesh, service } = setup;
+        let mut world = Self {
+            origin: Origin::start().await,
+            net: Arc::new(Net::default()),
+            edges: Vec::new(),
+            stores: Vec::new(),
+            views: Vec::new(),
+            shields: Vec::new(),
+            trusts: Vec::new(),
+            is_without_quorum: Arc::default(),
+            places,
+            _dir: tempfile::tempdir().expect("a directory"),
+        };
+        for me in 0..world.places.len() {
             let clock = Clock::start();
             let settings = Settings {
-                dir: dir.path().join(me.to_string()),
+                dir: world._dir.path().join(me.to_string()),
                 memory_bytes_max: 8 << 20,
                 disk_bytes_max: 64 << 20,
                 slice_bytes: SLICE as u32,
-                region: format!("eu:{}", name(me)),
+                region: format!("eu:{}", world.name(me)),
                 ..Settings::default()
             };
             let store = Store::open(settings, clock.now_ms()).await.expect("opens");
-            let (view, viewed) = watch::channel(Arc::new(view(me, count, &Vec::from_iter(0..count))));
-            let mut settings = MeshSettings { shard_bytes: 0, ..MeshSettings::default() };
-            change(&mut settings);
-            let peers = Arc::new(Door(Arc::clone(&net)));
+            let (view, viewed) = watch::channel(Arc::new(world.view(me, &world.pop(me))));
+            let (rings, shielded) = watch::channel(Arc::new(rings(world.places[me].0, &shields)));
+            let trust = Trust::alone();
+            let scribe = Scribe { store: store.clone(), fails: Arc::clone(&world.is_without_quorum) };
+            let peers = Arc::new(Door(Arc::clone(&world.net), me));
             let edge = Edge::new(EdgeParts {
-                node: name(me),
+                node: world.name(me),
                 store: store.clone(),
-                services: services(&origin.url),
+                services: services(&world.origin.url, service),
                 clock,
                 access_log: AccessLog::open(&access_log::Settings::default()).expect("it is off"),
                 purge_guard: Arc::new(|_, _| true),
-                mesh: Some(MeshParts { view: viewed, peers, settings }),
+                purger: Arc::new(scribe),
+                trust: trust.clone(),
+                mesh: Some(MeshParts { view: viewed, shields: shielded, peers, settings: mesh.clone() }),
             });
-            net.edges.lock().push(edge);
-            stores.push(store);
-            views.push(view);
+            world.net.edges.lock().push(edge.clone());
+            world.edges.push(edge);
+            world.stores.push(store);
+            world.views.push(view);
+            world.shields.push(rings);
+            world.trusts.push(trust);
         }
-        let edges = net.edges.lock().clone();
-        Self { origin, net, edges, stores, views, _dir: dir }
+        world
+    }
+
+    /// The nodes of a node's PoP.
+    pub fn pop(&self, node: usize) -> Vec<usize> {
+        (0..self.places.len()).filter(|other| self.places[*other] == self.places[node]).collect()
+    }
+
+    pub fn name(&self, node: usize) -> String {
+        format!("{}-{node}", self.places[node].1)
+    }
+
+    fn view(&self, me: usize, ring: &[usize]) -> View {
+        View {
+            me: id(me),
+            members: (0..self.places.len())
+                .map(|node| (id(node), member(node, self.name(node), self.places[node])))
+                .collect::<BTreeMap<_, _>>(),
+            ring: Arc::new(ring_of(ring)),
+            previous: None,
+            hot: Arc::new(HashSet::new()),
+        }
+    }
+
+    /// Has all nodes pass over this one.
+    pub fn pass_over(&self, node: usize) {
+        for view in &self.views {
+            view.send_modify(|view| {
+                let member = Arc::make_mut(view).members.get_mut(&id(node));
+                member.expect("all know all").passed_over = true;
+            });
+        }
+    }
+
+    /// Has a node believe that these shield its region, and nobody any other.
+    pub fn show_shields(&self, node: usize, shields: &[usize]) {
+        let region = self.places[node].0;
+        self.shields[node].send_replace(Arc::new(rings(region, &[(region, shields.to_vec())])));
+    }
+
+    /// A path that begins so, and for which these nodes come up first in the ring of each list.
+    pub fn path_for(&self, start: &str, wanted: &[(&[usize], usize)]) -> String {
+        let paths = (0..).map(|number| format!("/{start}-{number}"));
+        let comes_first = |path: &String| wanted.iter().all(|(nodes, first)| order(nodes, path)[0] == *first);
+        paths.into_iter().find(comes_first).expect("every node comes up first for something")
+    }
+
+    /// How often a node asked the origin for what could be answered from a cache.
+    pub fn origin_asked_by(&self, node: usize) -> u64 {
+        let ways = self.edges[node].counters().upward.ways;
+        ways.iter().find(|way| way.way == "origin").expect("it is counted").asked
     }
 
     /// Has a node see a ring of these nodes only.
     pub fn show(&self, node: usize, ring: &[usize], previous: Option<&[usize]>) {
-        let mut view = view(node, self.edges.len(), ring);
+        let mut view = self.view(node, ring);
         view.previous = previous.map(|nodes| Arc::new(ring_of(nodes)));
         self.views[node].send_replace(Arc::new(view));
     }
 
     /// The nodes that come up for a path in the ring of all, the owner first.
     pub fn chain(&self, path: &str) -> Vec<usize> {
-        let ring = ring_of(&Vec::from_iter(0..self.edges.len()));
-        ring.replicas(&key_of(path), self.edges.len()).into_iter().map(number).collect()
+        order(&Vec::from_iter(0..self.edges.len()), path)
     }
 
     /// A path that begins so and is owned by this node.
@@ -229,14 +331,36 @@ impl World {
         ask(self.edges[node].clone(), method, path.to_owned(), fields).await
     }
 
+    /// Asks as a peer does that is none of the nodes.
+    pub async fn serve_peer(&self, node: usize, fetch: Fetch) -> Result<PeerReply, Refusal> {
+        self.edges[node].serve_peer(id(200), fetch).await
+    }
+
     /// The URL is purged at this node, and nowhere else.
     pub async fn purge(&self, node: usize, path: &str) {
-        let order = PurgeRequest {
-            service: "shop".to_owned(),
-            selectors: vec![Selector::Url(format!("shop.test{path}"))],
-            mode: Mode::Hard,
-        };
-        self.stores[node].purge(order, 1).await.expect("purged");
+        self.purge_by(node, Selector::Url(format!("shop.test{path}"))).await;
+    }
+
+    pub async fn purge_by(&self, node: usize, selector: Selector) {
+        let purge = Purge { service: "shop".to_owned(), selectors: vec![selector], mode: Mode::Hard };
+        self.stores[node].write(Change::Purge(purge), 0, 1).await.expect("purged");
+    }
+
+    /// Has these nodes apply what `from` has applied.
+    pub async fn tell(&self, from: usize, nodes: impl IntoIterator<Item = usize>) {
+        for node in nodes.into_iter().filter(|node| *node != from) {
+            let there = self.stores[node].stamp();
+            for batch in self.stores[from].missing(there).await.expect("it is known") {
+                self.stores[node].apply(batch).await.expect("applied");
+            }
+        }
+    }
+
+    /// Waits until the origin was asked so often for a path.
+    pub async fn until_asked(&self, path: &str, count: usize) {
+        while self.origin.count(path) < count {
+            tokio::task::yield_now().await;
+        }
     }
 
     pub fn is_stored(&self, node: usize, path: &str) -> bool {
@@ -332,6 +456,25 @@ pub fn content(bytes: usize) -> Bytes {
         .collect()
 }
 
+/// Writes purges in the log of its own node.
+struct Scribe {
+    store: Store,
+    fails: Arc<AtomicBool>,
+}
+
+impl Purger for Scribe {
+    fn purge(&self, purge: Purge) -> BoxFuture<'static, Result<EntryId, String>> {
+        let (store, fails) = (self.store.clone(), self.fails.load(Relaxed));
+        Box::pin(async move {
+            if fails {
+                return Err("the region has no quorum".to_owned());
+            }
+            let written = store.write(Change::Purge(purge), 0, 1).await;
+            written.map(|entry| entry.id()).map_err(|error| error.to_string())
+        })
+    }
+}
+
 pub fn key_of(path: &str) -> Key {
     key::primary_key("shop", "http", "shop.test", path, &HeaderMap::new(), &key::KeyRules::default()).key
 }
@@ -340,7 +483,27 @@ pub fn name(node: usize) -> String {
     format!("lon-{node}")
 }
 
-fn id(node: usize) -> NodeId {
+/// The order in which these nodes come up for a path.
+pub fn order(nodes: &[usize], path: &str) -> Vec<usize> {
+    ring_of(nodes).replicas(&key_of(path), nodes.len()).into_iter().map(number).collect()
+}
+
+fn rings(mine: &str, shields: &[(&str, Vec<usize>)]) -> ShieldRings {
+    let mut catalog = Catalog::default();
+    for (region, nodes) in shields {
+        let shields = nodes.iter().map(|node| Shield { node: id(*node), weight: 100 }).collect();
+        catalog.apply(&Entry {
+            region: Region::new(region),
+            version: starling_proto::purge::Version { epoch: 1, index: 1 },
+            at_ms: 0,
+            key: 0,
+            change: Change::Shields(Shields(shields)),
+        });
+    }
+    ShieldRings::of(Region::new(mine), &catalog)
+}
+
+pub fn id(node: usize) -> NodeId {
     NodeId::from_bytes([node as u8 + 1; 32])
 }
 
@@ -352,23 +515,13 @@ fn ring_of(nodes: &[usize]) -> Ring {
     Ring::new(&nodes.iter().map(|node| (id(*node), 100)).collect::<Vec<_>>())
 }
 
-fn view(me: usize, count: usize, ring: &[usize]) -> View {
-    View {
-        me: id(me),
-        members: (0..count).map(|node| (id(node), member(node))).collect::<BTreeMap<_, _>>(),
-        ring: Arc::new(ring_of(ring)),
-        previous: None,
-        hot: Arc::new(HashSet::new()),
-    }
-}
-
-fn member(node: usize) -> Member {
+fn member(node: usize, name: String, (region, pop): Place) -> Member {
     let address = "127.0.0.1:9".parse().expect("an address");
     let claim = Claim {
         node: id(node),
-        name: name(node),
-        region: "eu".to_owned(),
-        pop: "lon".to_owned(),
+        name,
+        region: region.to_owned(),
+        pop: pop.to_owned(),
         may_shield: true,
         expires_ms: u64::MAX,
     };
@@ -389,10 +542,12 @@ fn member(node: usize) -> Member {
     }
 }
 
-fn services(origin: &str) -> Services {
+fn services(origin: &str, change: fn(&mut ServiceSettings)) -> Services {
     let pool = PoolSettings {
         origins: vec![OriginSettings { url: origin.to_owned(), priority: 0, weight: 1 }],
         ..PoolSettings::default()
     };
-    Services::build(vec![ServiceSettings::catch_all("shop", pool)]).expect("one service")
+    let mut settings = ServiceSettings::catch_all("shop", pool);
+    change(&mut settings);
+    Services::build(vec![settings]).expect("one service")
 }

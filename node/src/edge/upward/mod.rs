@@ -1,14 +1,16 @@
 //! The way upward: the one place where somebody else is asked for an object on behalf of a request.
 //!
 //! ```text
-//!   plan(key, hop) ─►  owner ──► next owner ──► origin        at the hop of a client
-//!                        ╎ slow: hedge, stored only
-//!                      previous owner, stored only ──► origin  at the hop of the owner
+//!   plan(key, hop) ─►  owner ──► next owner ──► shield ──► next shield ──► origin     at the hop of a client
+//!                        ╎ slow: hedge, stored only ╎
+//!                      previous owner, stored only ──► shield ──► next ──► origin   at the hop of the owner
+//!                      origin                                                       at the hop of the shield
 //! ```
 //!
 //! A way that fails, refuses, is silent too long, or gives what is older than a purge or a change known here,
 //! is left for the next; the last is the origin, and its failure is the failure of all. Where there is no
-//! mesh the origin is the only way.
+//! mesh the origin is the only way. What may be answered from a cache, be it a miss, a validation, a range or a
+//! HEAD, goes this way; so the origin hears of it from the shield alone, as long as one can be reached.
 //!
 //! The stamp of what the origin gives is taken right before it is asked; what a peer gives carries its own. So
 //! whoever stores an answer checks it against the purge table after, and promise P1 holds on every way.
@@ -25,6 +27,7 @@ use starling_proto::{
     members::View,
     purge::{Purged, Stamp, Subject, Versions},
     ring::{self, Hop, Way},
+    wire::{self, Refusal},
 };
 
 pub use self::{
@@ -34,7 +37,7 @@ pub use self::{
 };
 use super::{Shared, mesh::Mesh, service::Service, ways::WayKind};
 use crate::{
-    link::{AskError, AskErrorKind, Carrier, Peer},
+    link::{AskError, AskErrorKind, Peer},
     origin::FetchError,
 };
 
@@ -77,10 +80,7 @@ enum Trouble {
 impl Trouble {
     /// Whether the peer did what it could, and its origin failed it.
     fn is_of_origin(&self) -> bool {
-        matches!(
-            self,
-            Self::Ask(AskError { kind: AskErrorKind::Refused(starling_proto::wire::Refusal::Failed(_)), .. })
-        )
+        matches!(self, Self::Ask(AskError { kind: AskErrorKind::Refused(Refusal::Failed(_)), .. }))
     }
 }
 
@@ -107,7 +107,9 @@ impl Upward {
             let view = mesh.view();
             let shard_bytes = mesh.settings.shard_bytes;
             let shard = at.checked_div(shard_bytes).unwrap_or_default();
-            let plan = ring::plan(&view, ring::shard_key(key, shard), asker.hop);
+            let mut plan = mesh.plan(&view, service, ring::shard_key(key, shard), asker.hop);
+            // It would not ask for what it has.
+            plan.ways.retain(|way| !matches!(way, Way::Previous(node) if asker.node == Some(*node)));
             if shard_bytes > 0 {
                 upward.shard_end = (shard + 1).saturating_mul(shard_bytes);
             }
@@ -128,10 +130,13 @@ impl Upward {
 
     /// The lowest hop that may come to give the bytes.
     pub fn fed_by(&self) -> Hop {
-        match self.ways.first() {
-            Some(Way::Owner(_)) => Hop::Owner,
-            Some(Way::Previous(_) | Way::Origin) | None => Hop::Origin,
-        }
+        self.ways.iter().map(|way| hop_of(*way)).min().unwrap_or(Hop::Origin)
+    }
+
+    /// Leaves the ways of the lowest hop.
+    pub fn go_higher(&mut self) {
+        let lowest = self.fed_by();
+        self.ways.retain(|way| hop_of(*way) > lowest);
     }
 
     /// Leaves all ways but the origin.
@@ -158,16 +163,21 @@ impl Upward {
     pub async fn ask(&mut self, question: &Question<'_>) -> Result<Reply, FetchError> {
         let shared = Arc::clone(&self.shared);
         if let Some(mesh) = &shared.mesh {
-            while let Some(way @ (Way::Owner(_) | Way::Previous(_))) = self.ways.first().copied() {
+            while let Some(way) = self.ways.first().copied().filter(|way| *way != Way::Origin) {
                 self.count_failover(mesh);
                 match self.ask_peer(mesh, way, question).await {
                     Ok(reply) => return Ok(reply),
                     Err(trouble) => {
                         tracing::debug!(%trouble, ?way, url = %self.url, trace = self.asker.trace, "a way led nowhere");
                         self.leave();
-                        if trouble.is_of_origin() {
-                            // Another node would ask the same origin.
-                            self.go_to_origin();
+                        match way {
+                            // The shield may be there though the owner cannot reach it.
+                            Way::Owner(_) if trouble.is_of_origin() => {
+                                self.ways.retain(|way| !matches!(way, Way::Owner(_)));
+                            }
+                            // Another one would ask the same origin.
+                            _ if trouble.is_of_origin() => self.go_to_origin(),
+                            _ => {}
                         }
                     }
                 }
@@ -200,62 +210,71 @@ impl Upward {
 
     async fn ask_peer(&self, mesh: &Mesh, way: Way, question: &Question<'_>) -> Result<Reply, Trouble> {
         match way {
-            Way::Owner(node) => self.ask_owner(mesh, node, question).await,
+            Way::Owner(node) => self.ask_first(mesh, WayKind::Owner, node, question).await,
+            Way::Shield(node) => self.ask_first(mesh, WayKind::Shield, node, question).await,
             Way::Previous(node) => self.ask_stored(mesh, WayKind::Previous, node, question).await,
             Way::Origin => Err(Trouble::Unknown),
         }
     }
 
-    /// Asks an owner; if it does not take the question on soon, another is asked beside it for what it has.
-    async fn ask_owner(&self, mesh: &Mesh, node: NodeId, question: &Question<'_>) -> Result<Reply, Trouble> {
+    /// Asks an owner or a shield; if it does not take the question on soon, the next is asked beside it for what
+    /// it has.
+    async fn ask_first(
+        &self,
+        mesh: &Mesh,
+        kind: WayKind,
+        node: NodeId,
+        question: &Question<'_>,
+    ) -> Result<Reply, Trouble> {
         let sent_ms = self.shared.clock.now_ms();
-        mesh.tallies.asked(WayKind::Owner);
+        mesh.tallies.asked(kind);
         let asked = async {
-            let outcome = mesh.peers.ask(self.peer(node)?, self.fetch(question, false)).await;
+            let fetch = self.fetch(question, kind.hop(), false);
+            let outcome = mesh.peers.ask(self.peer(node)?, fetch).await;
             Ok::<Taken, Trouble>(outcome?)
         };
         let mut asked = pin!(asked);
         let taken = match self.ways.get(1) {
-            Some(Way::Owner(other)) => tokio::select! {
+            Some(Way::Owner(other) | Way::Shield(other)) => tokio::select! {
                 biased;
                 taken = &mut asked => taken,
                 () = tokio::time::sleep(self.patience(mesh, node)) => {
-                    return self.hedge(mesh, node, *other, question, async {
+                    return self.hedge(mesh, (kind, node), *other, question, async {
                         let taken = asked.await?;
-                        self.answer(mesh, WayKind::Owner, (node, sent_ms), taken, question).await
+                        self.answer(mesh, kind, (node, sent_ms), taken, question).await
                     }).await;
                 }
             },
             _ => asked.await,
         };
         let answered = match taken {
-            Ok(taken) => self.answer(mesh, WayKind::Owner, (node, sent_ms), taken, question).await,
+            Ok(taken) => self.answer(mesh, kind, (node, sent_ms), taken, question).await,
             Err(trouble) => Err(trouble),
         };
-        self.count(mesh, WayKind::Owner, answered)
+        self.count(mesh, kind, answered)
     }
 
     /// Whoever of the two gives an answer first.
     async fn hedge(
         &self,
         mesh: &Mesh,
-        node: NodeId,
+        (kind, node): (WayKind, NodeId),
         other: NodeId,
         question: &Question<'_>,
         first: impl Future<Output = Result<Reply, Trouble>>,
     ) -> Result<Reply, Trouble> {
-        tracing::debug!(?node, ?other, url = %self.url, "an owner is slow to take a question on");
+        tracing::debug!(?node, ?other, url = %self.url, "a node is slow to take a question on");
         let mut first = pin!(first);
         let mut second = pin!(self.ask_stored(mesh, WayKind::Hedge, other, question));
         tokio::select! {
             biased;
-            answered = &mut first => match self.count(mesh, WayKind::Owner, answered) {
+            answered = &mut first => match self.count(mesh, kind, answered) {
                 Ok(reply) => Ok(reply),
                 Err(trouble) => second.await.map_err(|_| trouble),
             },
             answered = &mut second => match answered {
                 Ok(reply) => Ok(reply),
-                Err(_) => self.count(mesh, WayKind::Owner, first.await),
+                Err(_) => self.count(mesh, kind, first.await),
             },
         }
     }
@@ -275,7 +294,7 @@ impl Upward {
             _ => STORED_ANSWER_TIMEOUT,
         };
         let answered = async {
-            let asked = mesh.peers.ask(self.peer(node)?, self.fetch(question, true));
+            let asked = mesh.peers.ask(self.peer(node)?, self.fetch(question, kind.hop(), true));
             let taken = tokio::time::timeout(patience, asked).await.map_err(|_| Trouble::TooSlow)??;
             let answer = self.answer(mesh, kind, (node, sent_ms), taken, question);
             tokio::time::timeout(STORED_ANSWER_TIMEOUT, answer).await.map_err(|_| Trouble::TooSlow)?
@@ -291,26 +310,28 @@ impl Upward {
         answered
     }
 
-    /// How long a peer may take to take a question on, before somebody else is thought of.
+    /// How long a peer may take to take a question on, before somebody else is thought of. Who is far off is given
+    /// the time that the way there and back takes.
     fn patience(&self, mesh: &Mesh, node: NodeId) -> Duration {
         let settings = &mesh.settings;
-        let usual = mesh.peers.usual_ack(node).map_or(settings.hedge_max, |usual| usual * 3);
-        usual.clamp(settings.hedge_min, settings.hedge_max)
+        let rtt_us = self.view.as_ref().and_then(|view| view.members.get(&node)?.rtt_us);
+        let longest = settings.hedge_max + Duration::from_micros(rtt_us.unwrap_or_default().into());
+        mesh.peers.usual_ack(node).map_or(longest, |usual| usual * 3).clamp(settings.hedge_min, longest)
     }
 
     fn peer(&self, node: NodeId) -> Result<Peer, Trouble> {
-        let member = self.view.as_ref().and_then(|view| view.members.get(&node)).ok_or(Trouble::Unknown)?;
-        Ok(Peer { id: node, address: member.profile.addresses.mesh, carrier: Carrier::Tcp })
+        self.view.as_ref().and_then(|view| Peer::of(view, node)).ok_or(Trouble::Unknown)
     }
 
-    fn fetch(&self, question: &Question<'_>, stored_only: bool) -> starling_proto::wire::Fetch {
+    fn fetch(&self, question: &Question<'_>, hop: Hop, stored_only: bool) -> wire::Fetch {
         let timeout = self.shared.mesh.as_ref().map_or(Duration::ZERO, |mesh| mesh.settings.answer_timeout);
-        starling_proto::wire::Fetch {
+        wire::Fetch {
             request: question.wire(&self.shared),
-            hop: Hop::Owner.max(self.hop),
+            hop,
             stored_only,
             until: (question.may_be_cut && self.shard_end != u64::MAX).then_some(self.shard_end),
-            versions: Versions::clone(&self.shared.store.stamp()),
+            // What the one above asks the origin for has also seen the purges of those who asked this node.
+            versions: Versions::clone(&self.asker.stamped(self.shared.store.stamp())),
             deadline_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
             trace: self.asker.trace,
         }
@@ -328,10 +349,9 @@ impl Upward {
         let answered = tokio::time::timeout(mesh.settings.answer_timeout, taken).await;
         let answer = answered.map_err(|_| Trouble::TooSlow)??;
         let name = self.view.as_ref().map_or_else(|| "".into(), |view| Mesh::name_of(view, node));
-        let fed_by = if kind == WayKind::Owner { Hop::Owner } else { Hop::Origin };
         let received_ms = self.shared.clock.now_ms();
         let mut reply =
-            Reply::of_peer(answer, name, fed_by, (sent_ms, received_ms)).map_err(Trouble::Nonsense)?;
+            Reply::of_peer(answer, name, kind.hop(), (sent_ms, received_ms)).map_err(Trouble::Nonsense)?;
         let is_bodiless = question.forward.method == http::Method::HEAD;
         if !is_bodiless && !reply.is_resumable() {
             mesh.tallies.held_back();
@@ -355,6 +375,15 @@ impl Upward {
         let subject = Subject { service: &self.service.name, url: &self.url, tags: &tags };
         self.shared.store.purged_subject(subject, &reply.stamp) != Purged::No
             || mesh.is_outdated(&self.key, reply.request_ms)
+    }
+}
+
+/// The hop at which what is asked on this way may wait for others; [`Hop::Origin`] where it waits for no node.
+fn hop_of(way: Way) -> Hop {
+    match way {
+        Way::Owner(_) => Hop::Owner,
+        Way::Shield(_) => Hop::Shield,
+        Way::Previous(_) | Way::Origin => Hop::Origin,
     }
 }
 

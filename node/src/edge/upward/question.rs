@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version, header};
 use starling_proto::{
+    NodeId,
     cache::range::{Asked, ByteRange, asked},
     purge::Versions,
     ring::Hop,
@@ -23,7 +24,9 @@ use super::super::{
 pub struct Asker {
     /// Where its request stands at this node.
     pub hop: Hop,
-    /// How far the peer that asks had applied each log when it asked; none for a client.
+    /// The peer that asks; none for a client.
+    pub node: Option<NodeId>,
+    /// How far the peer that asks, or one for whom it asks, had applied each log; none for a client.
     pub versions: Option<Arc<Versions>>,
     /// Names the client's request in the logs of all nodes it passes; 0 before it was given a name.
     pub trace: u64,
@@ -32,7 +35,7 @@ pub struct Asker {
 impl Asker {
     /// A client of this node.
     pub fn client() -> Self {
-        Self { hop: Hop::Client, versions: None, trace: 0 }
+        Self { hop: Hop::Client, node: None, versions: None, trace: 0 }
     }
 }
 

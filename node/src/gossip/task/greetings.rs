@@ -99,6 +99,8 @@ impl Task {
         }
         self.renew_when_reborn(from, state.profile.incarnation);
         self.let_in(from);
+        // Its former ticket may have expired: with this one it counts again.
+        self.tell(Input::Admitted(from));
         self.tell(Input::Greeted(Box::new(state)));
         roster.truncate(ROSTER_MAX);
         let roster = self.gate.sift(roster, now).unwrap_or_else(|error| {

@@ -233,6 +233,7 @@ impl Task {
             Done::Probed { target, via, took } => {
                 self.tell(Input::Probed { target, via, took_us: took.map(micros) });
             }
+            Done::Unsent => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use starling_proto::purge::{Mode, Selector};
+use starling_proto::purge::{Mode, Purge, Selector};
 
 use super::*;
 
@@ -28,8 +28,8 @@ async fn victim() {
             writer.finish().await.expect("finishes");
         }
         let selectors = vec![Selector::Tag(round.to_string())];
-        let purge = PurgeRequest { service: "default".to_owned(), selectors, mode: Mode::Hard };
-        let version = store.purge(purge, NOW).await.expect("purges").version;
+        let purge = Purge { service: "default".to_owned(), selectors, mode: Mode::Hard };
+        let version = store.write(Change::Purge(purge), 0, NOW).await.expect("purges").version;
         println!("purged {}", version.index);
     }
 }

@@ -1,8 +1,11 @@
 //! The store as its users see it. Each file tells one kind of story in the language of this one.
 
 mod bodies;
+mod bounds;
 mod crash;
 mod disk;
+mod failing;
+mod lives;
 mod logs;
 mod model;
 mod purging;
@@ -12,11 +15,12 @@ use std::{path::Path, sync::Arc};
 use bytes::Bytes;
 use http::HeaderMap;
 use starling_proto::{
-    Key,
+    Key, NodeId,
     cache::{
         encoding::Coding,
         storing::{Lifetime, LifetimeSource, ReuseRules, StoredHead},
     },
+    purge::{Base, Hlc, Mode, Purge, Selector, ServiceChange, Shield, Shields},
     ring::Hop,
 };
 
@@ -113,6 +117,44 @@ async fn reopen(store: Store, dir: &Path) -> Store {
 fn segment_files(dir: &Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(dir.join("segments")).expect("has segments");
     entries.map(|entry| entry.expect("an entry").path()).collect()
+}
+
+fn region(name: &str) -> Region {
+    Region::new(name)
+}
+
+fn purge_url(text: &str) -> Change {
+    let selectors = vec![Selector::Url(format!("example.org/{text}"))];
+    Change::Purge(Purge { service: "default".to_owned(), selectors, mode: Mode::Hard })
+}
+
+fn service_at(name: &str, ms: UnixMs) -> ServiceChange {
+    let at = Hlc { ms, count: 0, node: NodeId::from_bytes([1; 32]) };
+    ServiceChange { name: name.to_owned(), at, definition: Some(String::new()) }
+}
+
+fn entry_of(region: &Region, epoch: u64, index: u64, change: Change) -> Entry {
+    let version = Version { epoch, index };
+    Entry { region: region.clone(), version, at_ms: NOW, key: u128::from(index), change }
+}
+
+/// Entries of a log that follow `after` without a gap.
+fn batch_of(name: &str, epoch: u64, after: u64, base: Option<Base>, changes: Vec<Change>) -> Batch {
+    let region = region(name);
+    let entries = (after + 1..).zip(changes).map(|(index, change)| entry_of(&region, epoch, index, change));
+    let entries = entries.collect();
+    Batch { region, since: 0, after: Version { epoch, index: after }, base, entries }
+}
+
+/// Copies what a data directory holds.
+fn copy(from: &Path, to: &Path) {
+    for part in ["index", "segments"] {
+        std::fs::create_dir_all(to.join(part)).expect("makes");
+        for entry in std::fs::read_dir(from.join(part)).expect("reads") {
+            let entry = entry.expect("an entry");
+            std::fs::copy(entry.path(), to.join(part).join(entry.file_name())).expect("copies");
+        }
+    }
 }
 
 fn test_head(headers: HeaderMap, response_ms: UnixMs) -> StoredHead {

@@ -26,7 +26,7 @@ pub struct Book {
 
 impl Book {
     /// Names for the nodes of this world. Ids are in no order, as keys are not.
-    pub(super) fn new(world: World, chance: &mut Chance) -> Self {
+    pub(in crate::sim) fn new(world: World, chance: &mut Chance) -> Self {
         let id = |node: usize| {
             let mut bytes = [0; 32];
             for piece in bytes[..24].chunks_mut(8) {
@@ -74,7 +74,7 @@ impl Book {
     }
 
     /// What a node that starts now says of itself.
-    pub(super) fn profile(&self, node: Node, now: Micros) -> Profile {
+    pub(in crate::sim) fn profile(&self, node: Node, now: Micros) -> Profile {
         let site = self.world.sites()[node as usize];
         let region = REGIONS[site.region as usize];
         let claim = Claim {
