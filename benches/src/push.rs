@@ -16,7 +16,7 @@ use std::{
 
 use starling_proto::{
     NodeId,
-    members::{Addresses, Health, Load, Member, Profile, Status, View},
+    members::{Addresses, Member, Profile, Status, View},
     purge::{Input, Output, Region, Replica, ReplicaSettings, Version, Versions},
     ring::Ring,
     sim::{Chance, Spread},
@@ -357,21 +357,13 @@ fn member(node: u16, pop_size: u16) -> Member {
         expires_ms: u64::MAX,
     };
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
-    Member {
-        profile: Profile {
-            ticket: Ticket { claim, signature: None },
-            incarnation: 1,
-            addresses: Addresses { mesh: nowhere, link_quic: nowhere },
-            weight: 100,
-        },
-        status: Status::Alive,
-        passed_over: false,
-        heard_ms: 0,
-        load: Load::default(),
-        health: Health::default(),
-        versions: Versions::default(),
-        rtt_us: None,
-    }
+    let profile = Profile {
+        ticket: Ticket { claim, signature: None },
+        incarnation: 1,
+        addresses: Addresses { mesh: nowhere, link_quic: nowhere },
+        weight: 100,
+    };
+    Member::new(profile, Status::Alive)
 }
 
 /// By the haversine formula, on a sphere of 6371 km.

@@ -14,6 +14,7 @@ pub mod front;
 pub mod gossip;
 pub mod identity;
 pub mod link;
+pub mod listen;
 pub mod metrics;
 pub mod origin;
 pub mod region;

@@ -52,6 +52,13 @@ pub struct Claim {
     pub expires_ms: UnixMs,
 }
 
+impl Claim {
+    /// Whether both stand in one PoP: the same name in two regions is two PoPs.
+    pub fn shares_pop(&self, other: &Self) -> bool {
+        (&self.region, &self.pop) == (&other.region, &other.pop)
+    }
+}
+
 /// A claim and the cluster key's word for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {

@@ -136,8 +136,7 @@ pub struct RingNode {
 /// What is known of every node.
 pub(super) fn peers(view: &View, now: UnixMs) -> PeersReport {
     let mine = claim_of(view, &view.me);
-    let is_mine =
-        |claim: &Claim| mine.is_some_and(|mine| (&mine.region, &mine.pop) == (&claim.region, &claim.pop));
+    let is_mine = |claim: &Claim| mine.is_some_and(|mine| mine.shares_pop(claim));
     let status = |(id, member): (&NodeId, &Member)| {
         let claim = &member.profile.ticket.claim;
         let Addresses { mesh, link_quic } = member.profile.addresses;
@@ -157,7 +156,11 @@ pub(super) fn peers(view: &View, now: UnixMs) -> PeersReport {
             in_ring: view.ring.contains(*id),
             load: is_mine(claim).then_some(member.load),
             health: is_mine(claim).then_some(member.health),
-            versions: member.versions.iter().map(|(region, at)| (region.to_string(), place(&at))).collect(),
+            versions: member
+                .versions
+                .iter()
+                .map(|(region, at)| (region.to_string(), at.to_string()))
+                .collect(),
         }
     };
     let mut peers: Vec<PeerStatus> = view.members.iter().map(status).collect();
@@ -167,13 +170,13 @@ pub(super) fn peers(view: &View, now: UnixMs) -> PeersReport {
     peers.sort_by_cached_key(|peer| {
         (is_far(peer), peer.region.clone(), peer.pop.clone(), peer.node.clone(), peer.id.clone())
     });
-    PeersReport { node: name_of(view, &view.me), id: view.me.to_string(), peers }
+    PeersReport { node: view.name_of(&view.me), id: view.me.to_string(), peers }
 }
 
 /// The ring, and who comes up for `key` in it.
 pub(super) fn ring(view: &View, key: Option<Key>) -> RingReport {
     let node = |(id, weight): &(NodeId, u16)| RingNode {
-        node: name_of(view, id),
+        node: view.name_of(id),
         id: id.to_string(),
         weight: *weight,
         share_permille: view.ring.share_permille(*id),
@@ -181,9 +184,9 @@ pub(super) fn ring(view: &View, key: Option<Key>) -> RingReport {
     let mut nodes: Vec<RingNode> = view.ring.nodes().iter().map(node).collect();
     nodes.sort_by(|a, b| (&a.node, &a.id).cmp(&(&b.node, &b.id)));
     let replicas: Option<Vec<String>> =
-        key.map(|key| view.ring.replicas(&key, REPLICAS).iter().map(|id| name_of(view, id)).collect());
+        key.map(|key| view.ring.replicas(&key, REPLICAS).iter().map(|id| view.name_of(id)).collect());
     RingReport {
-        node: name_of(view, &view.me),
+        node: view.name_of(&view.me),
         pop: claim_of(view, &view.me).map(|claim| claim.pop.clone()).unwrap_or_default(),
         nodes,
         previous: view.previous.is_some(),
@@ -205,16 +208,7 @@ fn claim_of<'a>(view: &'a View, id: &NodeId) -> Option<&'a Claim> {
     view.members.get(id).map(|member| &member.profile.ticket.claim)
 }
 
-/// Its name, or its id when it is not known any more.
-fn name_of(view: &View, id: &NodeId) -> String {
-    claim_of(view, id).map_or_else(|| id.to_string(), |claim| claim.name.clone())
-}
-
 /// A node that stands alone is reached nowhere.
 fn reached(address: SocketAddr) -> Option<SocketAddr> {
     (address.port() != 0).then_some(address)
-}
-
-fn place(at: &starling_proto::purge::Version) -> String {
-    format!("{:016x}/{}", at.epoch, at.index)
 }

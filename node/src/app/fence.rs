@@ -310,7 +310,7 @@ impl Fencing {
         let me = &view.members.get(&view.me)?.profile.ticket.claim;
         let first = view.members.iter().find(|(id, member)| {
             let claim = &member.profile.ticket.claim;
-            let is_near = (&claim.region, &claim.pop) == (&me.region, &me.pop);
+            let is_near = claim.shares_pop(me);
             is_near && (**id == view.me || (member.status == Status::Alive && !member.passed_over))
         });
         first.map(|(id, _)| *id).filter(|id| *id != view.me)

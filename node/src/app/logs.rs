@@ -10,10 +10,7 @@ use starling_proto::{
 };
 use tokio::{sync::watch, time::timeout};
 
-use super::{
-    mesh::nearest,
-    spread::{Covers, Spread},
-};
+use super::{mesh::nearest, spread::Spread};
 use crate::{region::Log, store::Store};
 
 /// Longest time that entries are fetched from others for the group.
@@ -55,12 +52,12 @@ impl Log for Logs {
         let (spread, region) = (self.spread.clone(), self.region.clone());
         let mut nodes = nearest(&self.view.borrow(), |_| true);
         // Those that are known to have it first, then those of the region, which may have it and not have said so.
-        let is_ahead = |node: &_| spread.reached(node, &region).is_some_and(|at| at.covers(to));
+        let is_ahead = |node: &_| spread.reached(node, &region).is_some_and(|at| at >= to);
         nodes.sort_by_cached_key(|node| !is_ahead(node));
         async move {
             let fetch = async {
                 for node in nodes.into_iter().take(ASKED_MAX) {
-                    if spread.applied(&region).is_some_and(|at| at.covers(to)) {
+                    if spread.applied(&region).is_some_and(|at| at >= to) {
                         return;
                     }
                     spread.pull(node).await;

@@ -479,11 +479,6 @@ pub fn nearest_of_each(view: &View) -> Vec<NodeId> {
     ranked.into_iter().map(|(_, id)| id).collect()
 }
 
-/// A node's name; its id when it is not known any more.
-pub fn name_of(view: &View, id: &NodeId) -> String {
-    view.members.get(id).map_or_else(|| id.to_string(), |member| member.profile.name().to_owned())
-}
-
 /// The view of a node that stands alone: itself.
 pub fn alone(identity: &Identity, local: Local, now: UnixMs) -> Arc<View> {
     const WEIGHT: u16 = 100;
@@ -495,14 +490,11 @@ pub fn alone(identity: &Identity, local: Local, now: UnixMs) -> Arc<View> {
         weight: WEIGHT,
     };
     let me = Member {
-        profile,
-        status: Status::Alive,
-        passed_over: false,
         heard_ms: now,
         load: local.load,
         health: local.health,
         versions: local.versions,
-        rtt_us: None,
+        ..Member::new(profile, Status::Alive)
     };
     Arc::new(View {
         me: identity.id,

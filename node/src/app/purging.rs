@@ -39,11 +39,7 @@ use self::{
     kept::{Kept, KeptPurges},
     ways::{Failure, MARGIN, Wanted, Ways},
 };
-use super::{
-    mesh::{name_of, nearest_of_each},
-    receipts::Witness,
-    spread::{Covers, Spread},
-};
+use super::{mesh::nearest_of_each, receipts::Witness, spread::Spread};
 use crate::{
     access_log::timestamp,
     admin::{Applied, CommandError, PurgeReceipt, PurgeRequest, Wait},
@@ -340,7 +336,7 @@ impl Purging {
     /// Waits until an entry is applied here; what does not come by itself is fetched from who committed it.
     async fn comes_here(&self, id: &EntryId, by: Option<NodeId>, deadline: Instant) -> bool {
         let mut stamps = self.0.parts.store.stamps();
-        let covers = |stamp: &Stamp| stamp.get(&id.region).is_some_and(|at| at.covers(id.version));
+        let covers = |stamp: &Stamp| stamp.get(&id.region).is_some_and(|at| at >= id.version);
         let mut patience = COMES_WITHIN;
         loop {
             let until = deadline.min(Instant::now() + patience);
@@ -363,7 +359,7 @@ impl Purging {
     }
 
     fn is_applied(&self, id: &EntryId) -> bool {
-        self.0.parts.store.stamp().get(&id.region).is_some_and(|at| at.covers(id.version))
+        self.0.parts.store.stamp().get(&id.region).is_some_and(|at| at >= id.version)
     }
 
     fn only_if_here(&self, done: &Done) -> Result<EntryId, String> {
@@ -433,7 +429,7 @@ impl Purging {
         let view = mesh.as_ref().map(|mesh| Arc::clone(&mesh.view.borrow()));
         let name = |node: &NodeId| match &view {
             _ if node == me => name.clone(),
-            Some(view) => name_of(view, node),
+            Some(view) => view.name_of(node),
             None => node.to_string(),
         };
         let mut applied: Vec<Applied> = receipt
@@ -471,12 +467,12 @@ impl Purging {
             let view = mesh.view.borrow();
             let before = std::mem::take(&mut kept.receipt.applied);
             let is_told = |name: &String| before.iter().any(|told| told.node == *name);
-            let new = known.applied.iter().map(|(node, after_ms)| (name_of(&view, node), *after_ms));
+            let new = known.applied.iter().map(|(node, after_ms)| (view.name_of(node), *after_ms));
             let new: Vec<_> = new.filter(|(name, _)| !is_told(name)).collect();
             kept.receipt.applied = before;
             kept.receipt.applied.extend(new.into_iter().map(|(node, after_ms)| Applied { node, after_ms }));
             let has_it = |name: &String| kept.receipt.applied.iter().any(|told| told.node == *name);
-            let missing = known.missing.iter().map(|node| name_of(&view, node));
+            let missing = known.missing.iter().map(|node| view.name_of(node));
             kept.receipt.missing = missing.filter(|name| !has_it(name)).collect();
             kept.receipt.complete = kept.receipt.missing.is_empty();
             kept.receipt.fenced |=
@@ -509,7 +505,7 @@ impl Purger for Purging {
 impl Ways for InMesh {
     fn name(&self) -> String {
         let view = self.view.borrow();
-        name_of(&view, &view.me)
+        view.name_of(&view.me)
     }
 
     fn here(&self, proposal: Proposal) -> BoxFuture<'_, Result<Committed, NotCommitted>> {
@@ -526,7 +522,7 @@ impl Ways for InMesh {
                 let view = self.view.borrow();
                 let claim = view.members.get(&node).map(|member| &member.profile.ticket.claim);
                 let region = claim.map_or("", |claim| claim.region.as_str());
-                (Peer::of(&view, node), name_of(&view, &node), Region::new(region))
+                (Peer::of(&view, node), view.name_of(&node), Region::new(region))
             };
             let unreached = |why: String| NotCommitted::NoQuorum { region: region.clone(), why };
             let Some(peer) = peer else { return Err(unreached(format!("{name} is gone"))) };

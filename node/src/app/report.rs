@@ -2,13 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use starling_proto::{
-    members::{Status, View},
-    purge::Version,
-};
+use starling_proto::members::{Status, View};
 use tokio::sync::watch;
 
-use super::{fence::Fencing, mesh::name_of};
+use super::fence::Fencing;
 use crate::{
     admin::{CacheStatus, MeshStatus, OriginStatus, RegionStatus, ServiceView, StatusReport, StoreStatus},
     clock::Clock,
@@ -73,24 +70,20 @@ impl MeshReporter {
 
     fn group(&self, is_caught_up: bool) -> RegionStatus {
         let (view, standing) = (Arc::clone(&self.view.borrow()), self.standing.borrow().clone());
-        let names = |nodes: &[_]| nodes.iter().map(|node| name_of(&view, node)).collect();
+        let names = |nodes: &[_]| nodes.iter().map(|node| view.name_of(node)).collect();
         let behind =
             "this node has not caught up with any other since it came: what it has stored is revalidated";
         RegionStatus {
             role: standing.role.to_owned(),
-            leader: standing.leader.map(|leader| name_of(&view, &leader)),
+            leader: standing.leader.map(|leader| view.name_of(&leader)),
             term: standing.term,
             epoch: format!("{:016x}", standing.epoch),
             voters: names(&standing.voters),
             learners: names(&standing.learners),
-            committed: standing.committed.map(place),
+            committed: standing.committed.map(|at| at.to_string()),
             problem: standing.problem.or_else(|| (!is_caught_up).then(|| behind.to_owned())),
         }
     }
-}
-
-fn place(at: Version) -> String {
-    format!("{:016x}/{}", at.epoch, at.index)
 }
 
 impl Reporter {
@@ -106,7 +99,11 @@ impl Reporter {
             uptime_ms: self.clock.up_ms(),
             ready: !draining,
             draining,
-            versions: stats.versions.iter().map(|(region, at)| (region.to_string(), place(at))).collect(),
+            versions: stats
+                .versions
+                .iter()
+                .map(|(region, at)| (region.to_string(), at.to_string()))
+                .collect(),
             caught_up: self.trust.is_caught_up(),
             fence_valid: self.trust.is_fenced(self.clock.up_ms()),
             // A node that stands alone needs no lease.

@@ -332,17 +332,5 @@ pub(super) fn others(view: &View) -> impl Iterator<Item = (&NodeId, &Member)> {
     view.members.iter().filter(move |(id, member)| **id != view.me && here(member))
 }
 
-/// How a place in a log compares with another.
-pub trait Covers {
-    /// Whether who has applied the log up to here has applied `entry`, or knows a later life of the log.
-    fn covers(&self, entry: Version) -> bool;
-}
-
-impl Covers for Version {
-    fn covers(&self, entry: Version) -> bool {
-        (self.epoch, self.index) >= (entry.epoch, entry.index)
-    }
-}
-
 #[cfg(test)]
 mod tests;

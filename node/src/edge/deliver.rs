@@ -314,8 +314,7 @@ fn debug(life: &Life, object: &Object, headers: &mut HeaderMap) {
         return;
     }
     let place = |versions: &starling_proto::purge::Versions| {
-        let places: Vec<String> =
-            versions.iter().map(|(region, at)| format!("{region}/{:016x}/{}", at.epoch, at.index)).collect();
+        let places: Vec<String> = versions.iter().map(|(region, at)| format!("{region}/{at}")).collect();
         places.join(" ")
     };
     let node = &life.shared.node;
@@ -328,9 +327,9 @@ fn debug(life: &Life, object: &Object, headers: &mut HeaderMap) {
             // Without a shield it is the owner who speaks to the origin.
             let shield_region = life.service.settings.shield_region.as_ref();
             let shield = mesh.shields().shield(shield_region, &life.key.key).unwrap_or(owner);
-            (Mesh::name_of(&view, owner), Mesh::name_of(&view, shield), plan.hop, ways.join(" "))
+            (view.name_of(&owner), view.name_of(&shield), plan.hop, ways.join(" "))
         }
-        None => (node.as_str().into(), node.as_str().into(), Hop::Shield, "origin".to_owned()),
+        None => (node.clone(), node.clone(), Hop::Shield, "origin".to_owned()),
     };
     let text = format!(
         "key={}; stamp=\"{}\"; versions=\"{}\"; trust={}; owner=\"{owner}\"; shield=\"{shield}\"; hop={}; ways=\"{ways}\"",

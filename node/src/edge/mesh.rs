@@ -13,7 +13,7 @@ use std::{
 
 use quick_cache::sync::Cache;
 use starling_proto::{
-    Key, NodeId, UnixMs,
+    Key, UnixMs,
     heat::Heat,
     members::View,
     ring::{self, Hop, Plan, ShieldRings, Way, shard_key},
@@ -182,20 +182,12 @@ impl Mesh {
         self.changed.get(key).is_some_and(|changed_ms| asked_ms <= changed_ms)
     }
 
-    /// How operators call a node.
-    pub fn name_of(view: &View, node: NodeId) -> Arc<str> {
-        match view.members.get(&node) {
-            Some(member) => member.profile.ticket.claim.name.as_str().into(),
-            None => node.to_string().into(),
-        }
-    }
-
     /// A way, as `Starling-Debug` says it.
     pub fn describe(view: &View, way: Way) -> String {
         match way {
-            Way::Owner(node) => Self::name_of(view, node).to_string(),
-            Way::Previous(node) => format!("previous:{}", Self::name_of(view, node)),
-            Way::Shield(node) => format!("shield:{}", Self::name_of(view, node)),
+            Way::Owner(node) => view.name_of(&node),
+            Way::Previous(node) => format!("previous:{}", view.name_of(&node)),
+            Way::Shield(node) => format!("shield:{}", view.name_of(&node)),
             Way::Origin => "origin".to_owned(),
         }
     }

@@ -1,14 +1,9 @@
 //! Listeners, and the life and end of connections.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener as StdListener},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -22,7 +17,10 @@ use super::{
     h1, h2,
     tls::Tls,
 };
-use crate::edge::door::{Handler, Scheme};
+use crate::{
+    edge::door::{Handler, Scheme},
+    listen,
+};
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -41,16 +39,7 @@ pub(super) struct Listener {
 
 impl Listener {
     pub(super) fn bind(address: SocketAddr, is_tls: bool) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        if address.is_ipv6() {
-            // `[::]` is for IPv6 alone, so that it can be listed beside `0.0.0.0`.
-            socket.set_only_v6(true)?;
-        }
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        let inner = TcpListener::from_std(StdListener::from(socket))?;
+        let inner = listen::tcp(address, BACKLOG)?;
         let address = inner.local_addr()?;
         Ok(Self { inner, address, is_tls })
     }

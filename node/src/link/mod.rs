@@ -42,13 +42,12 @@ mod tests;
 mod tls;
 
 use std::{
-    net::{SocketAddr, TcpListener as StdListener},
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use parking_lot::Mutex;
-use socket2::{Domain, Protocol, Socket, Type};
 use starling_proto::{NodeId, wire};
 use tokio::{
     net::TcpListener,
@@ -66,7 +65,7 @@ pub use stats::{LinkStats, PeerStats};
 use self::{
     events::Doors, lobby::Lobby, peers::Peers, reception::Reception, settings::Limits, stats::Totals,
 };
-use crate::identity::Identity;
+use crate::{identity::Identity, listen};
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -113,7 +112,7 @@ impl Link {
     ) -> Result<(Self, Events), LinkError> {
         let tls = tls::Configs::new(&identity.keypair).map_err(LinkError::Tls)?;
         let refused = |source| LinkError::Listen { address: settings.listen, source };
-        let listener = listen(settings.listen).map_err(refused)?;
+        let listener = listen::tcp(settings.listen, BACKLOG).map_err(refused)?;
         let endpoint = quic::bind(&settings, &tls)?;
         let quic_address = endpoint.local_addr();
         let quic_address =
@@ -192,16 +191,4 @@ impl Link {
             greetings_dropped: doors.greetings_dropped.load(Relaxed),
         }
     }
-}
-
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(StdListener::from(socket))
 }

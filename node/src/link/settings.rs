@@ -26,11 +26,9 @@ impl Peer {
 
     /// The same for a node that is said to be at `addresses`; one that is not known yet is taken for a neighbour.
     pub fn at(view: &View, id: NodeId, addresses: Addresses) -> Self {
-        let place = |id: &NodeId| {
-            let claim = &view.members.get(id)?.profile.ticket.claim;
-            Some((&claim.region, &claim.pop))
-        };
-        let is_far = place(&id).is_some_and(|there| place(&view.me).is_some_and(|here| here != there));
+        let claim = |id: &NodeId| Some(&view.members.get(id)?.profile.ticket.claim);
+        let is_far =
+            claim(&id).is_some_and(|there| claim(&view.me).is_some_and(|here| !here.shares_pop(there)));
         match is_far {
             true => Self { id, address: addresses.link_quic, carrier: Carrier::Quic },
             false => Self { id, address: addresses.mesh, carrier: Carrier::Tcp },

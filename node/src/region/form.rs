@@ -65,7 +65,7 @@ impl Member {
             return;
         }
         let told = states.iter().filter_map(|state| state.applied);
-        let known = told.chain(self.heard()).max_by_key(|version| (version.epoch, version.index));
+        let known = told.chain(self.heard()).max();
         let has_lived = known.is_some_and(|known| known.index > 0);
         if has_lived && lonely_since.elapsed() < self.tuning.reborn_after {
             return;

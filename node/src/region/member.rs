@@ -187,7 +187,7 @@ impl Member {
     pub fn heard(&self) -> Option<Version> {
         let view = self.view.borrow();
         let told = view.members.values().filter_map(|node| node.versions.get(&self.settings.region));
-        told.chain(self.log.applied()).max_by_key(|version| (version.epoch, version.index))
+        told.chain(self.log.applied()).max()
     }
 
     /// Whether entries are known that this log lacks, though it should have them.

@@ -158,8 +158,7 @@ impl Purges {
         }
         let _writing = self.writing.lock();
         let here = self.stamp().get(region);
-        let at = |version: Version| (version.epoch, version.index);
-        if here.is_some_and(|here| at(here) >= (after.epoch, last)) {
+        if here.is_some_and(|here| here >= Version { index: last, ..*after }) {
             return Ok(false);
         }
         let known = here.filter(|here| here.epoch == after.epoch).map_or(0, |here| here.index);

@@ -66,7 +66,28 @@ impl Status {
     }
 }
 
+impl Member {
+    /// A node of which only this is known.
+    pub fn new(profile: Profile, status: Status) -> Self {
+        Self {
+            profile,
+            status,
+            passed_over: status != Status::Alive,
+            heard_ms: 0,
+            load: Load::default(),
+            health: Health::default(),
+            versions: Versions::default(),
+            rtt_us: None,
+        }
+    }
+}
+
 impl View {
+    /// How an operator calls a node; its id when it is not known any more.
+    pub fn name_of(&self, node: &NodeId) -> String {
+        self.members.get(node).map_or_else(|| node.to_string(), |member| member.profile.name().to_owned())
+    }
+
     /// Whether this node is in the ring of this PoP.
     pub fn is_in_ring(&self, node: &NodeId) -> bool {
         let Some(me) = self.members.get(&self.me) else { return false };

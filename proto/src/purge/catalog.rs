@@ -165,8 +165,7 @@ impl Catalog {
     }
 
     fn shield(&mut self, region: &Region, version: Version, shields: &Shields) -> bool {
-        let known = self.shields.get(region).map(|(known, _)| (known.epoch, known.index));
-        let is_new = known.is_none_or(|known| known < (version.epoch, version.index));
+        let is_new = self.shields.get(region).is_none_or(|(known, _)| *known < version);
         if is_new {
             self.shields.insert(region.clone(), (version, shields.clone()));
         }

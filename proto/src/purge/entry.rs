@@ -105,7 +105,7 @@ impl Selector {
 
 impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{:016x}/{}", self.region, self.version.epoch, self.version.index)
+        write!(f, "{}/{}", self.region, self.version)
     }
 }
 

@@ -311,7 +311,7 @@ impl Replica {
             return;
         }
         let nodes = self.reached.entry(region.clone()).or_default();
-        if nodes.get(&node).is_none_or(|known| is_before(*known, at)) {
+        if nodes.get(&node).is_none_or(|known| *known < at) {
             nodes.insert(node, at);
             peer.news += 1;
             if is_behind(self.stamp.get(region), at) {
@@ -358,12 +358,7 @@ fn place(member: &Member) -> (&str, &str) {
     (&claim.region, &claim.pop)
 }
 
-/// Whether a place in a log comes before another: the greater epoch is the later life.
-fn is_before(one: Version, other: Version) -> bool {
-    (one.epoch, one.index) < (other.epoch, other.index)
-}
-
 /// Whether who stands here misses something that stands there. Of a log that has nothing nobody misses anything.
 fn is_behind(here: Option<Version>, there: Version) -> bool {
-    here.map_or(there.index > 0, |here| is_before(here, there))
+    here.map_or(there.index > 0, |here| here < there)
 }

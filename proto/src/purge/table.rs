@@ -180,7 +180,7 @@ impl PurgeTable {
     pub fn skip(&mut self, region: &Region, version: Version) -> Result<(), ApplyError> {
         let stood = self.applied.get(region);
         let applied = stood.unwrap_or_default();
-        if place(applied) > place(version) {
+        if applied > version {
             return Err(ApplyError::Old { region: region.clone(), got: version.index });
         }
         let is_reborn = stood.is_some_and(|at| at.epoch < version.epoch);
@@ -233,11 +233,11 @@ impl PurgeTable {
         before - self.len()
     }
 
-    /// The region with the most marks, those of whole services aside, and the epoch and index of the middle one.
-    fn older_half(&self) -> Option<(Region, (u64, u64))> {
-        let mut regions: BTreeMap<&Region, Vec<(u64, u64)>> = BTreeMap::new();
+    /// The region with the most marks, those of whole services aside, and the place of the middle one.
+    fn older_half(&self) -> Option<(Region, Version)> {
+        let mut regions: BTreeMap<&Region, Vec<Version>> = BTreeMap::new();
         for mark in self.services.values().flat_map(ServiceTable::narrow) {
-            regions.entry(&mark.region).or_default().push(place(mark.version));
+            regions.entry(&mark.region).or_default().push(mark.version);
         }
         let (region, mut places) = regions.into_iter().max_by_key(|(_, places)| places.len())?;
         let middle = (places.len() - 1) / 2;
@@ -312,10 +312,10 @@ impl ServiceTable {
     }
 
     /// Makes the marks of a region up to a place those of the whole service.
-    fn widen(&mut self, region: &Region, upto: (u64, u64)) {
+    fn widen(&mut self, region: &Region, upto: Version) {
         let mut widened = Marks::default();
         self.retain_narrow(|mark| {
-            let keeps = mark.region != *region || place(mark.version) > upto;
+            let keeps = mark.region != *region || mark.version > upto;
             if !keeps {
                 widened.add(mark);
             }
@@ -375,18 +375,13 @@ impl Mark {
     fn judge(&self, stamp: &Versions) -> Purged {
         // A stamp of a former life is before the purges of all lives after it, and one that does not know the
         // region before all of them.
-        let purged = stamp.get(&self.region).is_none_or(|at| place(at) < place(self.version));
+        let purged = stamp.get(&self.region).is_none_or(|at| at < self.version);
         match (purged, self.mode) {
             (false, _) => Purged::No,
             (true, Mode::Soft) => Purged::Soft,
             (true, Mode::Hard) => Purged::Hard,
         }
     }
-}
-
-/// Places in all lives of a log, in their order: the greater epoch is the later life.
-fn place(version: Version) -> (u64, u64) {
-    (version.epoch, version.index)
 }
 
 #[cfg(test)]

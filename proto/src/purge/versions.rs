@@ -32,15 +32,22 @@ impl fmt::Debug for Region {
     }
 }
 
-/// A place in one region's log.
+/// A place in one region's log, told as `epoch/index`.
 ///
-/// The epoch changes when the log is lost and re-created; indexes of different epochs do not compare.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The epoch changes when the log is lost and re-created; the greater one is the later life. So places are in the
+/// order of epochs, and within one in that of indexes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Version {
     /// Which life of the region's log this is.
     pub epoch: u64,
     /// The last entry applied in that life; 0 before the first.
     pub index: u64,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}/{}", self.epoch, self.index)
+    }
 }
 
 /// The versions of all regions a node knows.
@@ -93,12 +100,7 @@ impl Versions {
     /// are applied here, and the peer may know more: with the peer's stamp alone, a hard purge that it had applied
     /// and this node had not would never find the body.
     pub fn meet(&self, other: &Self) -> Self {
-        let lower =
-            |here: Version, there: Version| match (here.epoch, here.index) <= (there.epoch, there.index) {
-                true => here,
-                false => there,
-            };
-        let both = |(region, here)| Some((Region::clone(region), lower(here, other.get(region)?)));
+        let both = |(region, here): (&Region, Version)| Some((region.clone(), here.min(other.get(region)?)));
         Self(self.iter().filter_map(both).collect())
     }
 

@@ -11,8 +11,8 @@ use proptest::{
 
 use super::*;
 use crate::{
-    members::{Addresses, Health, Member, Profile},
-    purge::{Catalog, Change, Entry, Shield, Shields, Version, Versions},
+    members::{Addresses, Member, Profile},
+    purge::{Catalog, Change, Entry, Shield, Shields, Version},
     ring::Ring,
     ticket::{Claim, Ticket},
 };
@@ -26,20 +26,11 @@ fn member(id: NodeId, usable: bool, requests: u32) -> Member {
     let claim = Claim { node: id, name: String::new(), region, pop, may_shield: false, expires_ms: u64::MAX };
     let addresses =
         Addresses { mesh: ([127, 0, 0, 1], 7000).into(), link_quic: ([127, 0, 0, 1], 7001).into() };
+    let ticket = Ticket { claim, signature: None };
+    let profile = Profile { ticket, incarnation: 1, addresses, weight: 100 };
     Member {
-        profile: Profile {
-            ticket: Ticket { claim, signature: None },
-            incarnation: 1,
-            addresses,
-            weight: 100,
-        },
-        status: if usable { Status::Alive } else { Status::Suspect },
-        passed_over: !usable,
-        heard_ms: 0,
         load: Load { in_flight: requests / 2, peer_in_flight: requests - requests / 2, ..Load::default() },
-        health: Health::default(),
-        versions: Versions::default(),
-        rtt_us: None,
+        ..Member::new(profile, if usable { Status::Alive } else { Status::Suspect })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The group of a region, as its nodes see it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
@@ -59,14 +59,21 @@ impl Mesh {
     }
 
     /// Waits until all running nodes have applied the same of every region's log, and trust their caches.
+    ///
+    /// A region whose log nobody knows yet is waited for: what is fetched before is revalidated after.
     pub async fn level(&self) {
+        let regions: BTreeSet<String> =
+            self.names().into_iter().map(|name| self.builder.seat_of(&name).region.clone()).collect();
         until("all nodes have applied the same", async || {
             let mut seen: Vec<(String, Status)> = Vec::new();
             for name in self.names() {
                 let status = self.ask(&name, "/v1/status").await;
                 seen.push((name, status));
             }
-            let trusts = |status: &Status| status.caught_up && status.fence_valid;
+            let trusts = |status: &Status| {
+                let knows_all = regions.iter().all(|region| status.versions.contains_key(region));
+                status.caught_up && status.fence_valid && knows_all
+            };
             let is_level =
                 seen.iter().all(|(_, status)| trusts(status) && status.versions == seen[0].1.versions);
             if is_level { Ok(()) } else { Err(format!("{seen:#?}")) }

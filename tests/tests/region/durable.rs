@@ -18,9 +18,7 @@ async fn a_purge_survives_the_death_of_all_nodes_right_after_its_acknowledgement
             mesh.stop(&name).await;
         }
         mesh.restart_all().await;
-        mesh.settled().await;
-        mesh.led("eu", 3).await;
-        mesh.level().await;
+        stands_again(&mesh).await;
         let asked = press.origin.count("/a");
         all_answer(&mesh, "/a", old).await;
         assert_eq!(press.origin.count("/a"), asked, "it is on their disks");
@@ -32,9 +30,7 @@ async fn a_purge_survives_the_death_of_all_nodes_right_after_its_acknowledgement
         for node in mesh.running() {
             assert_eq!(edition_at(node, "/a").await, edition, "at once, at {}", node.name());
         }
-        mesh.settled().await;
-        mesh.led("eu", 3).await;
-        mesh.level().await;
+        stands_again(&mesh).await;
         all_answer(&mesh, "/a", edition).await;
         // Nobody asked for this one while the nodes did not trust what they have.
         all_answer(&mesh, "/later", edition).await;

@@ -66,9 +66,7 @@ async fn what_was_acknowledged_is_applied_once_everywhere_and_what_failed_is_sai
     println!("{} acknowledged, {told} failed or unknown, of {PURGES}", acknowledged.len());
     assert!(acknowledged.len() >= KILL_AFTER);
     mesh.restart(&leader).await;
-    mesh.settled().await;
-    mesh.led("eu", 3).await;
-    mesh.level().await;
+    stands_again(&mesh).await;
     for (target, id) in &acknowledged {
         all_answer(&mesh, target, edition).await;
         for node in mesh.running() {

@@ -108,6 +108,13 @@ fn applied(receipt: &Value) -> Vec<String> {
     names
 }
 
+/// Waits until the region of three is one mesh again, with a leader, and all nodes have applied the same and trust it.
+async fn stands_again(mesh: &Mesh) {
+    mesh.settled().await;
+    mesh.led("eu", 3).await;
+    mesh.level().await;
+}
+
 /// All running nodes know the purge of this receipt.
 async fn all_know(mesh: &Mesh, receipt: &Value) {
     let id = receipt["id"].as_str().expect("an id");

@@ -88,9 +88,7 @@ async fn a_disk_of_yesterday_brings_nothing_back_and_loses_nothing() {
         copy_dir(&copy, &data);
         mesh.restart(&restored).await;
         assert_eq!(edition_at(mesh.node(&restored), "/a").await, edition, "at once, at {restored}");
-        mesh.settled().await;
-        mesh.led("eu", 3).await;
-        mesh.level().await;
+        stands_again(&mesh).await;
         all_answer(&mesh, "/a", edition).await;
         all_answer(&mesh, "/later", edition).await;
         // What was acknowledged is known everywhere, whoever leads now.

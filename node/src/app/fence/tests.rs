@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::SocketAddr};
 
 use futures_util::future::FutureExt;
 use starling_proto::{
-    members::{Addresses, Health, Load, Member, Profile},
+    members::{Addresses, Member, Profile},
     purge::Versions,
     ring::Ring,
     ticket::{Claim, Ticket},
@@ -69,17 +69,7 @@ fn view(others: &[(u8, &str, Status)]) -> Arc<View> {
             addresses: Addresses { mesh: nowhere, link_quic: nowhere },
             weight: 100,
         };
-        let member = Member {
-            profile,
-            status,
-            passed_over: false,
-            heard_ms: 0,
-            load: Load::default(),
-            health: Health::default(),
-            versions: Versions::default(),
-            rtt_us: None,
-        };
-        (node(seed), member)
+        (node(seed), Member::new(profile, status))
     };
     let all = others.iter().copied().chain([(5, "eu", Status::Alive)]);
     Arc::new(View {

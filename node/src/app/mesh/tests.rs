@@ -44,18 +44,7 @@ fn the_nearest_is_asked_first_and_one_of_each_region_before_a_second() {
             addresses: Addresses { mesh: nowhere, link_quic: nowhere },
             weight: 100,
         };
-        let local = Local::default();
-        let member = Member {
-            profile,
-            status,
-            passed_over: false,
-            heard_ms: 0,
-            load: local.load,
-            health: local.health,
-            versions: local.versions,
-            rtt_us,
-        };
-        (id(seed), member)
+        (id(seed), Member { passed_over: false, rtt_us, ..Member::new(profile, status) })
     };
     let view = View {
         me: id(1),
@@ -77,5 +66,5 @@ fn the_nearest_is_asked_first_and_one_of_each_region_before_a_second() {
     };
     assert_eq!(nearest(&view, |claim| claim.region == "us"), [id(4), id(3)]);
     assert_eq!(nearest_of_each(&view), [4, 5, 3, 6].map(id), "those that are suspected come last");
-    assert_eq!((name_of(&view, &id(4)), name_of(&view, &id(9))), ("n4".to_owned(), id(9).to_string()));
+    assert_eq!((view.name_of(&id(4)), view.name_of(&id(9))), ("n4".to_owned(), id(9).to_string()));
 }

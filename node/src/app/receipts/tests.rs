@@ -3,8 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use starling_proto::{
-    members::{Addresses, Health, Load, Member, Profile},
-    purge::Versions,
+    members::{Addresses, Member, Profile},
     ring::Ring,
     ticket::{Claim, Ticket},
 };
@@ -29,21 +28,13 @@ fn member(id: NodeId, status: Status) -> Member {
         may_shield: true,
         expires_ms: u64::MAX,
     };
-    Member {
-        profile: Profile {
-            ticket: Ticket { claim, signature: None },
-            incarnation: 1,
-            addresses: Addresses { mesh: nowhere, link_quic: nowhere },
-            weight: 100,
-        },
-        status,
-        passed_over: false,
-        heard_ms: 0,
-        load: Load::default(),
-        health: Health::default(),
-        versions: Versions::default(),
-        rtt_us: None,
-    }
+    let profile = Profile {
+        ticket: Ticket { claim, signature: None },
+        incarnation: 1,
+        addresses: Addresses { mesh: nowhere, link_quic: nowhere },
+        weight: 100,
+    };
+    Member::new(profile, status)
 }
 
 /// Node 1 of `eu`, among these.

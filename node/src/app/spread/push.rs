@@ -9,7 +9,7 @@ use starling_proto::{
 };
 use tokio::task::JoinSet;
 
-use super::{CALL_TIMEOUT, Covers, ROUNDS_MAX, Spread, others};
+use super::{CALL_TIMEOUT, ROUNDS_MAX, Spread, others};
 use crate::link::Peer;
 
 /// Longest wait for a neighbour that a push is passed on to: who asked for it waits as long.
@@ -82,7 +82,7 @@ impl Spread {
         let passing_on = self.pass_on(from, &batch, relay);
         let ((), mut reached) = tokio::join!(self.apply_pushed(from, batch.clone()), passing_on);
         let at = self.applied(&region);
-        if !is_question(&batch) && !at.is_some_and(|at| at.covers(sent)) {
+        if !is_question(&batch) && at.is_none_or(|at| at < sent) {
             // Who sends entries has them, and is asked for what is missing before them.
             self.tell(from, &region, Some(sent));
         }
@@ -140,8 +140,7 @@ impl Spread {
         };
         others(&view)
             .filter(|(id, member)| {
-                let claim = &member.profile.ticket.claim;
-                named.contains(id) && **id != from && (&claim.region, &claim.pop) == (&me.region, &me.pop)
+                named.contains(id) && **id != from && member.profile.ticket.claim.shares_pop(me)
             })
             .filter_map(|(id, _)| Some((*id, Peer::of(&view, *id)?)))
             .take(RELAYS_MAX)

@@ -58,7 +58,7 @@ impl Node {
     async fn applies(&self, region: &str, entry: Version) {
         let region = Region::new(region);
         let mut stamps = self.running.store.stamps();
-        let has_it = |stamp: &Stamp| stamp.get(&region).is_some_and(|at| at.covers(entry));
+        let has_it = |stamp: &Stamp| stamp.get(&region).is_some_and(|at| at >= entry);
         timeout(PATIENCE, stamps.wait_for(has_it)).await.expect("it comes").expect("the store is there");
     }
 }

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use starling_proto::{
     Key, NodeId,
     cache::key,
-    members::{Addresses, Health, Load, Member, Profile, Status, View},
+    members::{Addresses, Member, Profile, Status, View},
     purge::{Catalog, Change, Entry, EntryId, Mode, Purge, Region, Selector, Shield, Shields},
     ring::{Hop, Ring, ShieldRings},
     ticket::{Claim, Ticket},
@@ -525,21 +525,13 @@ fn member(node: usize, name: String, (region, pop): Place) -> Member {
         may_shield: true,
         expires_ms: u64::MAX,
     };
-    Member {
-        profile: Profile {
-            ticket: Ticket { claim, signature: None },
-            incarnation: 1,
-            addresses: Addresses { mesh: address, link_quic: address },
-            weight: 100,
-        },
-        status: Status::Alive,
-        passed_over: false,
-        heard_ms: 0,
-        load: Load::default(),
-        health: Health::default(),
-        versions: starling_proto::purge::Versions::default(),
-        rtt_us: None,
-    }
+    let profile = Profile {
+        ticket: Ticket { claim, signature: None },
+        incarnation: 1,
+        addresses: Addresses { mesh: address, link_quic: address },
+        weight: 100,
+    };
+    Member::new(profile, Status::Alive)
 }
 
 fn services(origin: &str, change: fn(&mut ServiceSettings)) -> Services {

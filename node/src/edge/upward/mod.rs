@@ -348,7 +348,7 @@ impl Upward {
     ) -> Result<Reply, Trouble> {
         let answered = tokio::time::timeout(mesh.settings.answer_timeout, taken).await;
         let answer = answered.map_err(|_| Trouble::TooSlow)??;
-        let name = self.view.as_ref().map_or_else(|| "".into(), |view| Mesh::name_of(view, node));
+        let name = self.view.as_ref().map_or_else(|| "".into(), |view| view.name_of(&node).into());
         let received_ms = self.shared.clock.now_ms();
         let mut reply =
             Reply::of_peer(answer, name, kind.hop(), (sent_ms, received_ms)).map_err(Trouble::Nonsense)?;

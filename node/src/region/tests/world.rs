@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use starling_proto::{
     NodeId, UnixMs,
-    members::{Addresses, Health, Load, Member as Node, Profile, Status, View},
+    members::{Addresses, Member as Node, Profile, Status, View},
     purge::{Base, Batch, Catalog, Change, Entry, Mode, Purge, Region, Selector, Version},
     ring::Ring,
     ticket::{Claim, Ticket},
@@ -358,7 +358,7 @@ impl World {
 
     /// Every key stands once, at the place that was told, in all logs of those that run.
     pub async fn holds(&self, told: &[(u128, Version)]) {
-        let last = told.iter().map(|(_, at)| *at).max_by_key(|at| (at.epoch, at.index)).expect("some");
+        let last = told.iter().map(|(_, at)| *at).max().expect("some");
         self.applied(last).await;
         for number in self.nodes.keys() {
             for (key, at) in told {
@@ -419,21 +419,13 @@ fn member(number: u8, pop: &str, status: Status) -> Node {
         expires_ms: u64::MAX,
     };
     let at = SocketAddr::from(([127, 0, 0, 1], 1));
-    Node {
-        profile: Profile {
-            ticket: Ticket::open(claim).expect("its names are names"),
-            incarnation: 1,
-            addresses: Addresses { mesh: at, link_quic: at },
-            weight: 100,
-        },
-        status,
-        passed_over: status != Status::Alive,
-        heard_ms: 0,
-        load: Load::default(),
-        health: Health::default(),
-        versions: Default::default(),
-        rtt_us: None,
-    }
+    let profile = Profile {
+        ticket: Ticket::open(claim).expect("its names are names"),
+        incarnation: 1,
+        addresses: Addresses { mesh: at, link_quic: at },
+        weight: 100,
+    };
+    Node::new(profile, status)
 }
 
 fn copy(from: &Path, to: &Path) {

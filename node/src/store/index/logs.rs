@@ -181,7 +181,7 @@ impl Index {
     }
 
     /// Drops the beginning of a region's log, so that what is left has no new gap: entries committed before
-    /// `oldest_ms`, and `excess` at least. `remains` takes what has to be remembered of those that were not old
+    /// `oldest_ms`, and `excess` at least. An entry without a time (0) is old when a later one is. `remains` takes what has to be remembered of those that were not old
     /// enough, and is written with it.
     pub fn drop_entries(
         &self,
@@ -192,6 +192,8 @@ impl Index {
     ) -> Result<Dropped, IndexError> {
         let first = region_name(region);
         let mut dropped = Dropped::default();
+        // Entries without a time that follow those: they are as old as what comes after them.
+        let mut undated = 0;
         let mut end = None;
         for item in self.db.iterator_cf(self.family(PURGES), IteratorMode::From(&first, Direction::Forward)) {
             let (name, value) = item?;
@@ -199,14 +201,20 @@ impl Index {
                 break;
             }
             let entry: Entry = codec::decode(&value)?;
-            if entry.at_ms >= oldest_ms {
-                if dropped.entries >= excess {
+            if dropped.entries + undated >= excess {
+                if entry.at_ms == 0 {
+                    undated += 1;
+                    continue;
+                }
+                if entry.at_ms >= oldest_ms {
                     break;
                 }
+            } else if entry.at_ms >= oldest_ms {
                 dropped.early += 1;
                 remains.remember(&entry);
             }
-            dropped.entries += 1;
+            dropped.entries += undated + 1;
+            undated = 0;
             dropped.last = Some(entry.version);
             // The name right after it.
             end = Some([&name[..], &[0]].concat());

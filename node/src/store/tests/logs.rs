@@ -102,6 +102,32 @@ async fn swept_entries_are_stepped_over() {
     assert_eq!(fra.stats().purge_selectors, 1, "the swept one names nothing that may be used");
 }
 
+/// Changes of leaders and voters carry no time. Taken for old, they were dropped at each start, and a node that had
+/// not heard of them had to step over them: what it had was fetched anew.
+#[tokio::test]
+async fn entries_without_a_time_are_as_old_as_what_follows_them() {
+    let (here, there) =
+        (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let long_ago = NOW - 2 * Settings::default().object_lifetime_max_ms;
+    let mut log =
+        batch_of("eu", 7, 0, None, vec![Change::Nothing, purge_url("a"), Change::Nothing, purge_url("b")]);
+    log.entries.push(Entry { version: Version { epoch: 7, index: 5 }, ..log.entries[2].clone() });
+    for (entry, at_ms) in log.entries.iter_mut().zip([0, long_ago, 0, NOW, 0]) {
+        entry.at_ms = at_ms;
+    }
+    let lon = open(here.path()).await;
+    assert!(lon.apply(log.clone()).await.expect("follows"));
+    let lon = reopen(lon, here.path()).await;
+    assert_eq!(lon.stats().purge_log_entries, 3, "what is young, and what stands around it");
+
+    let fra = open(there.path()).await;
+    let known = Batch { entries: log.entries[..2].to_vec(), ..log };
+    assert!(fra.apply(known).await.expect("follows"));
+    assert_eq!(catch_up(&fra, &lon).await, 1);
+    assert_eq!(fra.stamp(), lon.stamp());
+    assert_eq!(fra.0.purges.floors().get(&region("eu")), None, "nothing was stepped over");
+}
+
 #[test]
 fn a_table_never_steps_back() {
     let mut table = PurgeTable::default();

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::VecDeque};
 
-use super::{Output, Peer, Replica, Version, is_before, is_behind};
+use super::{Output, Peer, Replica, Version, is_behind};
 use crate::{NodeId, purge::Region};
 
 /// A push under way.
@@ -62,7 +62,7 @@ impl Replica {
         let (mut through_relays, mut directly, mut again) = (Vec::new(), Vec::new(), Vec::new());
         for id in &self.pops[pop] {
             let Some(peer) = self.peers.get_mut(id) else { continue };
-            if known(id).is_some_and(|at| !is_before(at, head)) {
+            if known(id).is_some_and(|at| at >= head) {
                 (peer.direct, peer.wait_until_ms) = (false, 0);
                 continue;
             }

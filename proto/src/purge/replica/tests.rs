@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    members::{Addresses, Health, Load, Profile},
+    members::{Addresses, Profile},
     purge::Versions,
     ring::Ring,
     ticket::{Claim, Ticket},
@@ -42,21 +42,13 @@ fn member(pop: u8, number: u8, status: Status) -> Member {
         expires_ms: u64::MAX,
     };
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
-    Member {
-        profile: Profile {
-            ticket: Ticket { claim, signature: None },
-            incarnation: 1,
-            addresses: Addresses { mesh: nowhere, link_quic: nowhere },
-            weight: 100,
-        },
-        status,
-        passed_over: status != Status::Alive,
-        heard_ms: 0,
-        load: Load::default(),
-        health: Health::default(),
-        versions: Versions::default(),
-        rtt_us: None,
-    }
+    let profile = Profile {
+        ticket: Ticket { claim, signature: None },
+        incarnation: 1,
+        addresses: Addresses { mesh: nowhere, link_quic: nowhere },
+        weight: 100,
+    };
+    Member::new(profile, status)
 }
 
 /// `pops` PoPs of `size` nodes; `change` may alter them.

@@ -391,9 +391,7 @@ impl Story {
     /// By definition: the hardest entry not before `oldest_ms` that is above the stamp and names the object; and
     /// what may be missing is soft.
     fn says(&self, subject: Subject<'_>, stamp: &Versions, oldest_ms: UnixMs) -> Purged {
-        let is_above = |region: &Region, version: Version| {
-            stamp.get(region).is_none_or(|at| (at.epoch, at.index) < (version.epoch, version.index))
-        };
+        let is_above = |region: &Region, version: Version| stamp.get(region).is_none_or(|at| at < version);
         let named = self
             .entries
             .iter()

@@ -141,7 +141,7 @@ impl Disk {
     /// What follows `there` in a log, if anything does.
     pub fn after(&self, region: &Region, there: Option<Version>) -> Option<Batch> {
         let here = self.applied().get(region)?;
-        if there.is_some_and(|there| (there.epoch, there.index) >= (here.epoch, here.index)) {
+        if there.is_some_and(|there| there >= here) {
             return None;
         }
         let since = there.filter(|there| there.epoch == here.epoch).map_or(0, |there| there.index);

@@ -10,7 +10,7 @@ use std::{
 use super::{Flaw, MS, Object, Said, disk::Disk, fills::Fill, truth::Truth};
 use crate::{
     NodeId,
-    members::{Health, Load, Member, Status, View},
+    members::{Member, Status, View},
     purge::{Batch, Entry, Input, Output, Region, Replica, ReplicaSettings, Version, Versions},
     ring::Ring,
     sim::{Chance, Effect, Machine, Micros, Node, REGIONS, Topic, membership::Book},
@@ -231,16 +231,7 @@ impl Peer {
         for (node, (status, incarnation, versions)) in self.shown.iter().chain([(&self.me, &me)]) {
             let mut profile = self.book.profile(*node, 0);
             profile.incarnation = *incarnation;
-            let member = Member {
-                profile,
-                status: *status,
-                passed_over: *status != Status::Alive,
-                heard_ms: 0,
-                load: Load::default(),
-                health: Health::default(),
-                versions: versions.clone(),
-                rtt_us: None,
-            };
+            let member = Member { versions: versions.clone(), ..Member::new(profile, *status) };
             members.insert(self.book.id(*node), member);
         }
         let view = View {
