@@ -134,7 +134,8 @@ pub struct StatusReport {
     pub version: String,
     /// Since the start.
     pub uptime_ms: u64,
-    /// Whether `/readyz` says yes: started, listening and not draining.
+    /// Whether `/readyz` says yes: started, listening and not draining. A disk that fails is among the `problems`:
+    /// the node still serves.
     pub ready: bool,
     /// Whether it is being emptied of clients.
     pub draining: bool,

@@ -122,6 +122,11 @@ fn tiers(out: &mut Exposition<'_>, store: &Store) {
     out.gauge("disk_segments", "Segments on disk.", None, stats.segments as f64);
     out.counter("disk_segments_evicted", "Segments given up for new ones.", None, stats.segments_evicted);
     out.counter("disk_write_errors", "Writes to disk that failed.", None, stats.disk_write_errors);
+    let failing = f64::from(u8::from(stats.index_problem.is_some()));
+    let help = "Whether the index on disk cannot be written: no purge is applied here.";
+    out.gauge("index_failing", help, None, failing);
+    let help = "How often the index was opened anew after a write that failed.";
+    out.counter("index_reopened", help, None, stats.index_reopened);
     out.gauge("dirty", "Bytes that wait to be written to disk.", bytes, stats.dirty_bytes as f64);
     out.gauge("fills", "Bodies that arrive now.", None, stats.fills as f64);
     out.counters(

@@ -122,17 +122,23 @@ impl Reporter {
             },
             origins: self.origins(),
             mesh: self.mesh.as_ref().map(MeshReporter::report),
-            problems: self.problems(),
+            problems: self.problems(stats.index_problem),
             group: self.mesh.as_ref().map(|mesh| mesh.group(self.trust.is_caught_up())),
         }
     }
 
-    fn problems(&self) -> Vec<String> {
+    fn problems(&self, of_index: Option<String>) -> Vec<String> {
         let services = self.services.borrow();
         let told = |service: &ServiceView| {
             service.problem.as_ref().map(|problem| format!("service {}: {problem}", service.name))
         };
-        services.iter().filter_map(told).collect()
+        let of_group = self.mesh.as_ref().and_then(|mesh| {
+            let standing = mesh.standing.borrow();
+            let problem = standing.problem.as_ref().filter(|_| standing.role == "failed")?;
+            let region = &self.identity.region;
+            Some(format!("this node is out of the group of region {region}, and tries again: {problem}"))
+        });
+        of_index.into_iter().chain(of_group).chain(services.iter().filter_map(told)).collect()
     }
 
     fn cache(&self) -> CacheStatus {

@@ -84,7 +84,8 @@ impl Vitals {
                 ready: !draining,
                 draining,
                 origins_ok: self.origins_ok(),
-                disk_ok: sample.disk_failed.is_none_or(|at| at.elapsed() > DISK_GRUDGE),
+                disk_ok: stats.index_problem.is_none()
+                    && sample.disk_failed.is_none_or(|at| at.elapsed() > DISK_GRUDGE),
             },
             versions: stats.versions,
             hot: self.edge.hottest(HOT_KEYS_MAX),

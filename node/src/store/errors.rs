@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use starling_proto::purge::Region;
+use starling_proto::purge::{Region, Version};
 
 /// Why the store could not be opened. Nothing was changed on disk.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,25 @@ pub enum IndexError {
     /// RocksDB failed.
     #[error("index: {0}")]
     Rocks(#[from] rocksdb::Error),
+    /// A write failed before, and it could not be opened anew since; what that one was told.
+    #[error("index: {0}")]
+    Failing(String),
+    /// It is not opened anew, because the disk does not take what is written beside it.
+    #[error("{}: {source}", path.display())]
+    Disk {
+        /// What could not be written.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Opened anew, it lacked entries that it had said were on disk.
+    #[error("the disk lost entries of log {region}, which is applied up to {at}; restart the node")]
+    Lost {
+        /// The log.
+        region: Region,
+        /// The last entry applied.
+        at: Version,
+    },
     /// A record could not be encoded or decoded.
     #[error("index record: {0}")]
     Codec(#[from] super::codec::CodecError),

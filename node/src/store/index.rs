@@ -13,42 +13,46 @@
 //! Every call here blocks: call from a blocking thread. A record that does not decode is deleted and counted
 //! as absent. Memory is small and bounded: a 16 MiB cache holds data, index and filter blocks, and all write
 //! buffers together 16 MiB.
+//!
+//! The first write that fails is the last one, until the index is opened anew: see [`handle`].
 
+mod handle;
 mod logs;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-};
+use std::path::Path;
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction,
-    IteratorMode, Options, ReadOptions, SliceTransform, WriteBatch,
+    BlockBasedOptions, Cache, DBCompressionType, Direction, IteratorMode, Options, ReadOptions,
+    SliceTransform, WriteBatch,
 };
 use starling_proto::Key;
+use tokio::sync::watch;
 
 use super::{
     codec,
     errors::{IndexError, OpenError},
     record::Record,
+    stats::Counter,
 };
 
 const OBJECTS: &str = "objects";
 const SEGMENTS: &str = "segments";
 const PURGES: &str = "purges";
 const META: &str = "meta";
+const FAMILIES: [&str; 4] = [OBJECTS, SEGMENTS, PURGES, META];
 
 const OLDEST_SEGMENT: &[u8] = b"oldest_segment";
 
 /// Bytes of a key and a body id.
 const OBJECT_KEY_BYTES: usize = 24;
 
-pub(super) use logs::{Advance, Life};
+pub(super) use handle::Failure;
+use handle::{Handle, Opened, Reading};
+pub(super) use logs::{Advance, Known, Life};
 
 pub(super) struct Index {
-    db: DB,
-    path: PathBuf,
-    damaged: AtomicU64,
+    handle: Handle,
+    damaged: Counter,
 }
 
 /// A batch of records, and where the next begins.
@@ -56,28 +60,17 @@ pub(super) type Page = (Vec<(Key, u64, Record<'static>)>, Option<Vec<u8>>);
 
 impl Index {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let cache = Cache::new_lru_cache(16 << 20);
-        let families = [OBJECTS, SEGMENTS, PURGES, META]
-            .map(|name| ColumnFamilyDescriptor::new(name, family_options(name, &cache)));
-        let db = DB::open_cf_descriptors(&db_options(), path, families).map_err(|error| {
-            let (path, detail) = (path.to_owned(), error.to_string());
-            if detail.contains("lock") && detail.contains("LOCK") {
-                OpenError::Locked { path, detail }
-            } else {
-                OpenError::Damaged { path, detail }
-            }
-        })?;
-        Ok(Self { db, path: path.to_owned(), damaged: AtomicU64::new(0) })
+        Ok(Self { handle: Handle::open(path)?, damaged: Counter::default() })
     }
 
     /// The records of all variants of `key`.
     pub fn variants(&self, key: &Key) -> Result<Vec<(u64, Record<'static>)>, IndexError> {
-        let mut found = Vec::new();
-        for item in self.db.prefix_iterator_cf(self.family(OBJECTS), key.as_bytes()) {
+        let (db, mut found) = (self.db()?, Vec::new());
+        for item in db.prefix_iterator_cf(db.family(OBJECTS), key.as_bytes()) {
             let (name, value) = item?;
             match parse_name(&name) {
                 Some((of, id)) if of == *key => {
-                    found.extend(self.decode(&name, &value)?.map(|record| (id, record)));
+                    found.extend(self.decode(&db, &name, &value)?.map(|record| (id, record)));
                 }
                 _ => break,
             }
@@ -86,55 +79,56 @@ impl Index {
     }
 
     pub fn record(&self, key: &Key, id: u64) -> Result<Option<Record<'static>>, IndexError> {
-        let name = object_name(key, id);
-        match self.db.get_pinned_cf(self.family(OBJECTS), name)? {
-            Some(value) => self.decode(&name, &value),
+        let (db, name) = (self.db()?, object_name(key, id));
+        match db.get_pinned_cf(db.family(OBJECTS), name)? {
+            Some(value) => self.decode(&db, &name, &value),
             None => Ok(None),
         }
     }
 
     /// Writes a record and takes those in `gone` away, at once.
     pub fn put(&self, key: &Key, id: u64, record: &Record<'_>, gone: &[u64]) -> Result<(), IndexError> {
-        let mut batch = WriteBatch::default();
+        let (db, mut batch) = (self.db()?, WriteBatch::default());
         for other in gone {
-            batch.delete_cf(self.family(OBJECTS), object_name(key, *other));
+            batch.delete_cf(db.family(OBJECTS), object_name(key, *other));
         }
         let name = object_name(key, id);
-        batch.put_cf(self.family(OBJECTS), name, codec::encode(record)?);
+        batch.put_cf(db.family(OBJECTS), name, codec::encode(record)?);
         let mut last = None;
         for segment in record.slices.iter().map(|slice| slice.place.segment) {
             if last.replace(segment) != Some(segment) {
-                batch.put_cf(self.family(SEGMENTS), [&segment.to_be_bytes()[..], &name].concat(), []);
+                batch.put_cf(db.family(SEGMENTS), [&segment.to_be_bytes()[..], &name].concat(), []);
             }
         }
-        Ok(self.db.write(batch)?)
+        self.handle.write(&db, batch, false)
     }
 
     pub fn delete(&self, key: &Key, id: u64) -> Result<(), IndexError> {
-        Ok(self.db.delete_cf(self.family(OBJECTS), object_name(key, id))?)
+        let db = self.db()?;
+        self.handle.change(|| db.delete_cf(db.family(OBJECTS), object_name(key, id)))
     }
 
     /// Up to `count` records from `from` on, in the order of their keys.
     pub fn page(&self, from: &[u8], count: usize) -> Result<Page, IndexError> {
-        let mut records = Vec::new();
+        let (db, mut records) = (self.db()?, Vec::new());
         let mut options = ReadOptions::default();
         options.set_total_order_seek(true);
         let mode = IteratorMode::From(from, Direction::Forward);
-        for (seen, item) in self.db.iterator_cf_opt(self.family(OBJECTS), options, mode).enumerate() {
+        for (seen, item) in db.iterator_cf_opt(db.family(OBJECTS), options, mode).enumerate() {
             let (name, value) = item?;
             if seen == count {
                 return Ok((records, Some(name.into_vec())));
             }
             let Some((key, id)) = parse_name(&name) else { continue };
-            records.extend(self.decode(&name, &value)?.map(|record| (key, id, record)));
+            records.extend(self.decode(&db, &name, &value)?.map(|record| (key, id, record)));
         }
         Ok((records, None))
     }
 
     /// Whose slices lie, or lay, in a segment.
     pub fn in_segment(&self, segment: u32) -> Result<Vec<(Key, u64)>, IndexError> {
-        let mut found = Vec::new();
-        for item in self.db.prefix_iterator_cf(self.family(SEGMENTS), segment.to_be_bytes()) {
+        let (db, mut found) = (self.db()?, Vec::new());
+        for item in db.prefix_iterator_cf(db.family(SEGMENTS), segment.to_be_bytes()) {
             let (name, _) = item?;
             let Some(rest) = name.strip_prefix(&segment.to_be_bytes()[..]) else { break };
             found.extend(parse_name(rest));
@@ -145,48 +139,70 @@ impl Index {
     /// Nothing names this segment, or one before it, any more.
     pub fn forget_segment(&self, segment: u32) -> Result<(), IndexError> {
         let next = segment.saturating_add(1);
-        let mut batch = WriteBatch::default();
-        batch.delete_range_cf(self.family(SEGMENTS), segment.to_be_bytes(), next.to_be_bytes());
-        batch.put_cf(self.family(META), OLDEST_SEGMENT, codec::encode(&next)?);
-        Ok(self.db.write(batch)?)
+        let (db, mut batch) = (self.db()?, WriteBatch::default());
+        batch.delete_range_cf(db.family(SEGMENTS), segment.to_be_bytes(), next.to_be_bytes());
+        batch.put_cf(db.family(META), OLDEST_SEGMENT, codec::encode(&next)?);
+        self.handle.write(&db, batch, false)
     }
 
+    /// Never waits; 0 while the index is opened anew.
     pub fn objects_estimate(&self) -> u64 {
+        let Some(db) = self.handle.db_now() else { return 0 };
         let property = "rocksdb.estimate-num-keys";
-        self.db.property_int_value_cf(self.family(OBJECTS), property).ok().flatten().unwrap_or_default()
+        db.property_int_value_cf(db.family(OBJECTS), property).ok().flatten().unwrap_or_default()
     }
 
     pub fn damaged(&self) -> u64 {
-        self.damaged.load(Relaxed)
+        self.damaged.get()
+    }
+
+    /// Why nothing is written since a write failed, whenever that changes.
+    pub fn failure(&self) -> watch::Receiver<Option<Failure>> {
+        self.handle.failure()
+    }
+
+    /// How often it was opened anew.
+    pub fn reopened(&self) -> u64 {
+        self.handle.reopened.get()
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.handle.path
+    }
+
+    /// As if a write had failed.
+    #[cfg(test)]
+    pub fn fail(&self) {
+        self.handle.fail();
     }
 
     #[cfg(test)]
     pub fn put_raw(&self, key: &Key, id: u64, value: &[u8]) {
-        self.db.put_cf(self.family(OBJECTS), object_name(key, id), value).expect("writes");
+        let db = self.db().expect("is open");
+        db.put_cf(db.family(OBJECTS), object_name(key, id), value).expect("writes");
     }
 
     /// Writes all that is buffered, so that the next start has no log to replay.
     pub fn flush(&self) -> Result<(), IndexError> {
-        for name in [OBJECTS, SEGMENTS, PURGES, META] {
-            self.db.flush_cf(self.family(name))?;
-        }
-        Ok(())
+        let db = self.db()?;
+        self.handle.change(|| FAMILIES.into_iter().try_for_each(|name| db.flush_cf(db.family(name))))
     }
 
-    fn decode(&self, name: &[u8], value: &[u8]) -> Result<Option<Record<'static>>, IndexError> {
+    fn decode(&self, db: &Opened, name: &[u8], value: &[u8]) -> Result<Option<Record<'static>>, IndexError> {
         match codec::decode(value) {
             Ok(record) => Ok(Some(record)),
             Err(error) => {
                 tracing::debug!(%error, "a record that cannot be read is deleted");
-                self.damaged.fetch_add(1, Relaxed);
-                self.db.delete_cf(self.family(OBJECTS), name)?;
+                self.damaged.add(1);
+                self.handle.change(|| db.delete_cf(db.family(OBJECTS), name))?;
                 Ok(None)
             }
         }
     }
 
-    fn family(&self, name: &str) -> &ColumnFamily {
-        self.db.cf_handle(name).expect("every family is opened with the index")
+    fn db(&self) -> Result<Reading<'_>, IndexError> {
+        self.handle.db()
     }
 }
 

@@ -25,6 +25,7 @@ mod body;
 mod codec;
 mod disk;
 mod errors;
+mod healer;
 mod index;
 mod memory;
 mod object;
@@ -57,6 +58,7 @@ pub use settings::Settings;
 pub use stats::Stats;
 
 use disk::{Disk, Job, Scribe, Segments};
+use healer::Healer;
 use index::{Index, Life};
 use purges::Purges;
 use sweeper::Sweeper;
@@ -104,6 +106,8 @@ impl Store {
         let purges = Arc::new(purges);
         let sweeper = Sweeper { tiers: tiers.clone(), purges: purges.clone() };
         tasks.spawn(sweeper.run(stop.clone()));
+        let healer = Healer { tiers: tiers.clone(), purges: purges.clone() };
+        tasks.spawn(healer.run(stop.clone()));
         Ok(Self(Arc::new(Inner { tiers, purges, tasks, stop })))
     }
 
@@ -315,6 +319,8 @@ impl Store {
             segments: counters.segments.get(),
             segments_evicted: counters.segments_evicted.get(),
             disk_write_errors: counters.disk_write_errors.get(),
+            index_problem: healer::problem(&tiers.index),
+            index_reopened: tiers.index.reopened(),
             dirty_bytes: tiers.disk.as_ref().map_or(0, |disk| disk.dirty_bytes()),
             fills: counters.fills.get(),
             purge_selectors: purges.selectors(),

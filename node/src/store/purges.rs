@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 use super::{
     errors::{IndexError, StoreError},
-    index::{Advance, Index, Life},
+    index::{Advance, Index, Known, Life},
     object::Object,
     recent::Recent,
     remains::Remains,
@@ -270,6 +270,18 @@ impl Purges {
             }
         }
         Ok(gone)
+    }
+
+    /// Opens an index anew that could not be written, and has it say what is applied here; blocks. Nothing is
+    /// applied, swept or read meanwhile. On an error nothing is applied until it is called again and succeeds.
+    pub fn reopen(&self, index: &Index) -> Result<(), IndexError> {
+        let own = self.writing.lock();
+        let remains = self.remains.lock();
+        let floors = self.table.read().floors().clone();
+        let (applied, catalog) = (self.stamp(), self.catalog.borrow().clone());
+        let known =
+            Known { applied: &applied, floors: &floors, own: *own, catalog: &catalog, remains: &remains };
+        index.reopen(&known)
     }
 
     #[cfg(test)]

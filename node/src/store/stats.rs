@@ -90,6 +90,10 @@ pub struct Stats {
     pub segments_evicted: u64,
     /// Writes to disk that failed.
     pub disk_write_errors: u64,
+    /// Why the index cannot be written, for people; none when it can.
+    pub index_problem: Option<String>,
+    /// How often the index was opened anew, after a write that failed.
+    pub index_reopened: u64,
     /// Bytes that wait to be written to disk.
     pub dirty_bytes: u64,
     /// Fills at work.

@@ -101,7 +101,12 @@ impl Tiers {
             let tiers = self.clone();
             let wanted = *key;
             let loaded = tokio::task::spawn_blocking(move || tiers.load(&wanted)).await.ok()?;
-            let loaded = loaded.inspect_err(|error| tracing::warn!(%error, %key, "lookup failed")).ok()?;
+            let loaded = loaded.inspect_err(|error| match error {
+                // It was said once, and is in the node's status.
+                IndexError::Failing(_) => tracing::debug!(%error, %key, "lookup failed"),
+                _ => tracing::warn!(%error, %key, "lookup failed"),
+            });
+            let loaded = loaded.ok()?;
             let stripe = self.stripe(key).lock();
             if let Some(variants) = self.memory.peek_head(key) {
                 return Some(variants);

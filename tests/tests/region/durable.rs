@@ -53,7 +53,7 @@ async fn a_disk_that_fails_acknowledges_nothing_and_serving_goes_on() {
     mesh.led("eu", 1).await;
     let node = mesh.node("lon-1");
     assert_eq!(edition_at(node, "/a").await, 1);
-    for fault in ["full", "sync"] {
+    for fault in ["disk full", "disk failing"] {
         let old = press.edition.load(SeqCst);
         let edition = press.next();
         fs::write(node.dir().join("fault"), fault).expect("it can be written");
@@ -75,10 +75,69 @@ async fn a_disk_that_fails_acknowledges_nothing_and_serving_goes_on() {
     }
 }
 
+/// The index kept the first error of its disk until the process was started anew: the node took no purge any more, and
+/// said that nothing was wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_disk_failed_says_so_and_catches_up_by_itself_when_it_is_well() {
+    let _turn = alone().await;
+    let Some(shim) = shim() else { return };
+    let press = Press::start().await;
+    let mesh = Mesh::builder()
+        .args(&["--region-expect", "3"])
+        .pop("eu", "lon", 3)
+        .origin(press.origin.url())
+        .faulty(&shim)
+        .start()
+        .await;
+    let leader = mesh.led("eu", 3).await;
+    mesh.level().await;
+    all_answer(&mesh, "/a", 1).await;
+    let names = mesh.names();
+    let node = mesh.node(names.iter().find(|name| **name != leader).expect("one follows"));
+    let (leader, pid) = (mesh.node(&leader), node.pid());
+    fs::write(node.dir().join("fault"), "disk failing").expect("it can be written");
+    let index = node.data().join("index").display().to_string();
+    let told = starling_tests::until("the node says that its disk fails", async || {
+        purge_news(leader, "committed").await;
+        let status = status(node).await;
+        let problems = status["problems"].to_string();
+        let says = [index.as_str(), "Input/output error", "no purge is applied here"];
+        if says.iter().all(|part| problems.contains(part)) { Ok(status) } else { Err(status.to_string()) }
+    })
+    .await;
+    let edition = press.next();
+    purge_news(leader, "committed").await;
+    assert_eq!(edition_at(leader, "/a").await, edition);
+    assert_eq!(status(node).await["versions"], told["versions"], "nothing is applied that is not durable");
+    assert_eq!(node.metrics().await.get("starling_index_failing", &[]), Some(1.0));
+    node.admin_get("/readyz").await.expect_status(200);
+    edition_at(node, "/a").await;
+
+    fs::remove_file(node.dir().join("fault")).expect("it is there");
+    starling_tests::until("the node has no problem any more", async || {
+        let problems = &status(node).await["problems"];
+        if *problems == json!([]) { Ok(()) } else { Err(problems.to_string()) }
+    })
+    .await;
+    stands_again(&mesh).await;
+    all_answer(&mesh, "/a", edition).await;
+    assert_eq!(node.metrics().await.get("starling_index_failing", &[]), Some(0.0));
+    let edition = press.next();
+    let receipt = purge_news(node, "applied").await;
+    assert_eq!((&receipt["complete"], applied(&receipt)), (&json!(true), names));
+    all_answer(&mesh, "/a", edition).await;
+    assert_eq!(node.pid(), pid, "it is the same process");
+}
+
+async fn status(node: &Node) -> Value {
+    let text = node.admin_get("/v1/status").await.expect_status(200).text();
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
 /// A library that has a node's disk fail while a file says so; `None` where there is no C compiler.
 fn shim() -> Option<PathBuf> {
-    let source = starling_tests::workspace().join("tests/tests/region/faulty_disk.c");
-    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("faulty_disk.so");
+    let source = starling_tests::workspace().join("testbed/faulty.c");
+    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("faulty.so");
     let built = std::process::Command::new("cc")
         .args(["-shared", "-fPIC", "-O1", "-o"])
         .arg(&target)
