@@ -1,5 +1,14 @@
-//! What the mesh is tried out with: an origin that serves real and made-up content.
+//! What the mesh is tried out with: whole testbeds on one machine, origins whose content tells its age, faults,
+//! recorded histories and who judges them, stories, and load.
 //!
-//! [`origin`] is used by tests in their own process, and by the binary `starling-demo-origin`.
+//! It is written apart from the nodes: it shares no type and no parser with them, and speaks to them as any user
+//! does. So a mistake in one does not hide in the other.
 
+pub mod cli;
+pub mod client;
+pub mod cluster;
+pub mod faults;
+pub mod net;
 pub mod origin;
+pub mod press;
+pub mod topology;

@@ -1,19 +1,19 @@
-//! An origin server: a real tree of files, and below `/demo/` resources that are large, slow, tagged,
-//! private, or that break.
+//! An origin server: a real tree of files; below `/demo/` resources that are large, slow, tagged,
+//! private, or that break; and the [press](crate::press) at `/o/` and `/press/`.
 //!
 //! It is written apart from the cache that it is put behind: it shares no parser with it, so that a mistake
 //! in one does not hide in the other. It speaks HTTP/1.1 in clear and is meant for loopback.
 
-mod body;
+pub(crate) mod body;
 mod demo;
-mod entity;
+pub(crate) mod entity;
 mod pattern;
 mod site;
 mod stats;
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -30,6 +30,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use pattern::pattern;
 pub use stats::{Snapshot, Stats};
+
+use crate::press;
 
 use body::{Body, Counted};
 use site::Site;
@@ -54,6 +56,8 @@ pub struct Settings {
     pub log: bool,
     /// More connections than this wait to be accepted.
     pub connections_max: usize,
+    /// Where the press keeps its editions, so that they outlive this process; in memory only when it is not set.
+    pub editions: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -63,6 +67,7 @@ impl Default for Settings {
             root: PathBuf::from("/usr/share/doc"),
             log: false,
             connections_max: 4096,
+            editions: None,
         }
     }
 }
@@ -86,6 +91,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The press has no editions.
+    #[error(transparent)]
+    Press(#[from] press::BookError),
 }
 
 /// A running origin. Dropped, it stops by itself; [`Origin::stop`] also waits.
@@ -104,9 +112,10 @@ impl Origin {
         let unavailable = |source| StartError::Listen { listen: settings.listen, source };
         let listener = TcpListener::bind(settings.listen).await.map_err(unavailable)?;
         let addr = listener.local_addr().map_err(unavailable)?;
+        let press = press::Server::new(settings.editions.as_deref())?;
         let stats = Arc::new(Stats::default());
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let server = Arc::new(Server { site, stats: Arc::clone(&stats), log: settings.log });
+        let server = Arc::new(Server { site, press, stats: Arc::clone(&stats), log: settings.log });
         let accepting = Accepting {
             listener,
             server,
@@ -179,6 +188,7 @@ impl Accepting {
 /// What all connections share.
 struct Server {
     site: Site,
+    press: press::Server,
     stats: Arc<Stats>,
     log: bool,
 }
@@ -188,9 +198,10 @@ impl Server {
         self.stats.connected();
         // A segment held back would make every small answer late; failing to say so harms nobody.
         let _ = stream.set_nodelay(true);
+        let asker = stream.peer_addr().ok().map(|peer| peer.ip());
         let service = service_fn(|request| {
             let server = Arc::clone(&self);
-            async move { Ok::<_, std::convert::Infallible>(server.answer(request).await) }
+            async move { Ok::<_, std::convert::Infallible>(server.answer(request, asker).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -205,12 +216,14 @@ impl Server {
         let _ = tokio::time::timeout(STOP_TIMEOUT, connection).await;
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Counted> {
+    async fn answer(&self, request: Request<Incoming>, asker: Option<IpAddr>) -> Response<Counted> {
         let began = Instant::now();
         let (method, target) = (request.method().clone(), request.uri().clone());
         let count = self.stats.asked(target.path());
         let response = if target.path() == "/demo" || target.path().starts_with("/demo/") {
             demo::answer(request, count, &self.stats).await
+        } else if press::Server::has(target.path()) {
+            self.press.answer(request, asker).await
         } else if matches!(method, Method::GET | Method::HEAD) {
             self.site.answer(&request).await
         } else {
