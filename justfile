@@ -30,6 +30,10 @@ suite-test id:
     cargo build --release -p starling
     TEST_ID={{id}} cargo test --release -p starling-tests --test cache_suite the_public -- --nocapture
 
+# A minute of requests, purges and faults by a seed, judged: `just chaos --seed 7 --topology three-regions`.
+chaos *options:
+    testbed/chaos {{options}}
+
 # Licences, advisories and sources of dependencies (needs cargo-deny).
 deny:
     cargo deny check

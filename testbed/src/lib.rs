@@ -4,6 +4,7 @@
 //! It is written apart from the nodes: it shares no type and no parser with them, and speaks to them as any user
 //! does. So a mistake in one does not hide in the other.
 
+pub mod chaos;
 pub mod cli;
 pub mod client;
 pub mod cluster;

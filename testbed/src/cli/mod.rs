@@ -8,6 +8,7 @@ macro_rules! say {
     }};
 }
 
+mod chaos;
 mod fault;
 mod origin;
 mod up;
@@ -46,6 +47,8 @@ enum Command {
     Node(up::NodeCommand),
     /// Have something go wrong; see `--help`
     Fault(fault::FaultCommand),
+    /// Requests, purges and faults by a seed; then a judgement
+    Chaos(chaos::Chaos),
     /// The testbed's origin
     #[command(hide = true)]
     Origin(origin::OriginCommand),
@@ -63,6 +66,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Down(command) => command.run(&dir).await,
         Command::Node(command) => command.run(&dir).await,
         Command::Fault(command) => command.run(&dir).await,
+        Command::Chaos(command) => command.run(&dir).await,
         Command::Origin(command) => command.run().await,
         Command::Wan(command) => command.run().await,
     }
