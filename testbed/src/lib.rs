@@ -12,4 +12,5 @@ pub mod faults;
 pub mod net;
 pub mod origin;
 pub mod press;
+pub mod scenario;
 pub mod topology;

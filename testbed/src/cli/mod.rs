@@ -11,6 +11,7 @@ macro_rules! say {
 mod chaos;
 mod fault;
 mod origin;
+mod scenario;
 mod up;
 mod wan;
 
@@ -49,6 +50,8 @@ enum Command {
     Fault(fault::FaultCommand),
     /// Requests, purges and faults by a seed; then a judgement
     Chaos(chaos::Chaos),
+    /// Play stories
+    Scenario(scenario::Scenario),
     /// The testbed's origin
     #[command(hide = true)]
     Origin(origin::OriginCommand),
@@ -67,6 +70,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Node(command) => command.run(&dir).await,
         Command::Fault(command) => command.run(&dir).await,
         Command::Chaos(command) => command.run(&dir).await,
+        Command::Scenario(command) => command.run(&dir).await,
         Command::Origin(command) => command.run().await,
         Command::Wan(command) => command.run().await,
     }

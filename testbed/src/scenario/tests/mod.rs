@@ -1,0 +1,3 @@
+mod expects;
+mod files;
+mod parser;
