@@ -9,6 +9,7 @@ pub mod cli;
 pub mod client;
 pub mod cluster;
 pub mod faults;
+pub mod load;
 pub mod net;
 pub mod origin;
 pub mod press;

@@ -10,6 +10,7 @@ macro_rules! say {
 
 mod chaos;
 mod fault;
+mod load;
 mod origin;
 mod scenario;
 mod up;
@@ -52,6 +53,8 @@ enum Command {
     Chaos(chaos::Chaos),
     /// Play stories
     Scenario(scenario::Scenario),
+    /// Replay a log or a mix
+    Load(load::Load),
     /// The testbed's origin
     #[command(hide = true)]
     Origin(origin::OriginCommand),
@@ -71,6 +74,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Fault(command) => command.run(&dir).await,
         Command::Chaos(command) => command.run(&dir).await,
         Command::Scenario(command) => command.run(&dir).await,
+        Command::Load(command) => command.run(&dir).await,
         Command::Origin(command) => command.run().await,
         Command::Wan(command) => command.run().await,
     }
