@@ -14,13 +14,16 @@ use nix::sched::{CloneFlags, setns};
 /// Where `ip netns` keeps the names.
 const NAMES: &str = "/var/run/netns";
 
-/// Whether there are namespaces here.
+/// Whether namespaces and TUN devices can be had here. Makes a namespace, and takes it away: root in a container
+/// may not be allowed to.
 pub fn is_possible() -> Result<()> {
     ensure!(nix::unistd::geteuid().is_root(), "a network of namespaces needs root");
     let answer = Command::new("ip").arg("-Version").output();
     ensure!(answer.is_ok_and(|output| output.status.success()), "the command ip (iproute2) is not to be had");
     ensure!(Path::new("/dev/net/tun").exists(), "there is no /dev/net/tun");
-    Ok(())
+    let probe = format!("sltb-probe-{}", std::process::id());
+    run(&["netns", "add", &probe]).context("namespaces are not to be had")?;
+    run(&["netns", "delete", &probe]).map(drop)
 }
 
 /// Runs `ip`; what it printed.
