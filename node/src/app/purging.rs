@@ -197,7 +197,7 @@ impl Purging {
     ) -> Result<Option<PurgeReceipt>, CommandError> {
         let store = &self.0.parts.store;
         let entry = store.entry(&id).await.map_err(|error| CommandError::Failed(error.to_string()))?;
-        if entry.is_none() && (self.is_applied(&id) || self.0.parts.mesh.is_none()) {
+        if entry.is_none() && (is_passed(&store.stamp(), &id) || self.0.parts.mesh.is_none()) {
             // It is not kept any more, of a former life of the log, or was never written.
             return Ok(None);
         }
@@ -205,7 +205,8 @@ impl Purging {
         let committed =
             Committed { id, at_ms: entry.as_ref().map_or(0, |entry| entry.at_ms), fence_ms: u64::MAX };
         let done = Done {
-            here_after_ms: self.is_applied(&committed.id).then_some(0),
+            // An entry that is here was applied, if in a former life of the log.
+            here_after_ms: (entry.is_some() || self.is_applied(&committed.id)).then_some(0),
             acknowledged: kept.as_ref().and_then(|kept| kept.acknowledged).unwrap_or_else(Instant::now),
             committed,
         };
@@ -333,15 +334,16 @@ impl Purging {
         Ok(Committed { id: entry.id(), at_ms: entry.at_ms, fence_ms: 0 })
     }
 
-    /// Waits until an entry is applied here; what does not come by itself is fetched from who committed it.
+    /// Waits until an entry is applied here; what does not come by itself is fetched from who committed it. One of a
+    /// former life of the log never comes.
     async fn comes_here(&self, id: &EntryId, by: Option<NodeId>, deadline: Instant) -> bool {
         let mut stamps = self.0.parts.store.stamps();
-        let covers = |stamp: &Stamp| stamp.get(&id.region).is_some_and(|at| at >= id.version);
+        let is_decided = |stamp: &Stamp| is_passed(stamp, id);
         let mut patience = COMES_WITHIN;
         loop {
             let until = deadline.min(Instant::now() + patience);
-            if let Ok(waited) = timeout_at(until, stamps.wait_for(covers)).await {
-                return waited.is_ok();
+            if let Ok(waited) = timeout_at(until, stamps.wait_for(is_decided)).await {
+                return waited.is_ok() && self.is_applied(id);
             }
             if until == deadline {
                 return false;
@@ -352,14 +354,14 @@ impl Purging {
             if let Some(node) = by.or(leader) {
                 tokio::select! {
                     _ = timeout_at(deadline, spread.pull(node)) => {}
-                    _ = stamps.wait_for(covers) => return true,
+                    _ = stamps.wait_for(is_decided) => return self.is_applied(id),
                 }
             }
         }
     }
 
     fn is_applied(&self, id: &EntryId) -> bool {
-        self.0.parts.store.stamp().get(&id.region).is_some_and(|at| at >= id.version)
+        self.0.parts.store.stamp().get(&id.region).is_some_and(|at| at.reaches(id.version))
     }
 
     fn only_if_here(&self, done: &Done) -> Result<EntryId, String> {
@@ -541,6 +543,11 @@ impl Ways for InMesh {
         }
         .boxed()
     }
+}
+
+/// Whether the log has gone as far as this entry, or has begun a later life than it is of.
+fn is_passed(stamp: &Stamp, id: &EntryId) -> bool {
+    stamp.get(&id.region).is_some_and(|at| at >= id.version)
 }
 
 /// Whether nobody is left who might serve without it: every node that is known here or to who told the receipt has

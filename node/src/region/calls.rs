@@ -16,6 +16,7 @@ use openraft::{
 };
 use starling_proto::{
     NodeId,
+    purge::Version,
     wire::{Call, Lease, NotCommitted, Refusal, Reply},
 };
 use tokio::time::{Instant, timeout};
@@ -24,7 +25,7 @@ use super::{
     codec,
     disk::Name,
     member::{Member, Running},
-    types::Types,
+    types::{Types, end},
     wire::{Ask, State, Told},
 };
 
@@ -85,12 +86,13 @@ impl Member {
             Ask::Snapshot(birth, rpc) => match self.admit(running, birth).await {
                 Ok(()) => {
                     let told = running.raft.install_snapshot(rpc).await;
+                    *running.led.lock() = Some(Instant::now());
                     told.map(Told::Snapshot).map_err(|error| error.to_string())
                 }
                 Err(told) => Ok(told),
             },
-            Ask::Vote(birth, rpc) => match self.admit(running, birth).await {
-                Ok(()) => match self.may_vote(running, birth, &rpc).await {
+            Ask::Vote(birth, epoch, rpc) => match self.admit(running, birth).await {
+                Ok(()) => match self.may_vote(running, birth, epoch, &rpc).await {
                     Ok(()) => running.raft.vote(rpc).await.map(Told::Vote).map_err(|error| error.to_string()),
                     Err(why) => Err(why),
                 },
@@ -105,12 +107,11 @@ impl Member {
     }
 
     fn state_here(&self, running: &Running) -> State {
-        let last = running.raft.metrics().borrow().last_log_index;
         State {
             birth: running.birth(),
             forming: *self.forming.lock(),
             applied: self.log.applied(),
-            last,
+            last: end(&running.metrics()),
             promised: running.promised.load(Relaxed).max(running.birth_min),
         }
     }
@@ -146,6 +147,9 @@ impl Member {
         let has = rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id);
         let is_whole = has >= rpc.leader_commit && rpc.leader_commit.is_some();
         let told = running.raft.append_entries(rpc).await.map_err(|error| error.to_string())?;
+        if !matches!(told, AppendEntriesResponse::HigherVote(_)) {
+            *running.led.lock() = Some(Instant::now());
+        }
         if is_whole && told.is_success() {
             self.be_newcomer(running, false).await?;
         }
@@ -165,22 +169,26 @@ impl Member {
         running.pledge.lock().await.as_ref().is_some_and(|promise| promise.epoch == birth)
     }
 
-    async fn may_vote(&self, running: &Running, birth: u64, rpc: &VoteRequest<NodeId>) -> Result<(), String> {
+    async fn may_vote(
+        &self,
+        running: &Running,
+        birth: u64,
+        epoch: u64,
+        rpc: &VoteRequest<NodeId>,
+    ) -> Result<(), String> {
         let is_empty = running.birth().is_none() && !self.has_promised(running, birth).await;
         if is_empty || running.is_newcomer.load(Relaxed) {
             return Err("it may have forgotten entries, and votes when it has all".to_owned());
         }
-        let epoch = running.epoch().unwrap_or(birth);
-        let known = self.log.applied().filter(|known| known.epoch == epoch);
-        let next = rpc.last_log_id.map_or(0, |last| last.index + 1);
-        match known {
-            Some(known) if known.index > next && !self.is_lost.load(Relaxed) => {
+        let has = Version { epoch, index: rpc.last_log_id.map_or(0, |last| last.index + 1) };
+        match self.log.applied() {
+            Some(known) if known > has && !self.is_lost.load(Relaxed) => {
                 let last = running.disk.run(|disk| disk.last()).await.map_err(|error| error.to_string())?;
                 if last > rpc.last_log_id {
                     // Raft itself refuses, and tells the candidate to leave the next election to others.
                     return Ok(());
                 }
-                Err(format!("the candidate lacks entries up to {}", known.index))
+                Err(format!("the candidate lacks entries up to {known}"))
             }
             _ => Ok(()),
         }

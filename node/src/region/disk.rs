@@ -190,6 +190,13 @@ impl Disk {
         last.map(|(key, value)| Ok(self.decode_entry(&key, &value)?.log_id)).transpose()
     }
 
+    /// Copies what is on it now, while it is used.
+    #[cfg(test)]
+    pub fn copy_to(&self, path: &Path) {
+        let checkpoint = rocksdb::checkpoint::Checkpoint::new(&self.db).expect("begun");
+        checkpoint.create_checkpoint(path).expect("copied");
+    }
+
     fn decode_entry(&self, key: &[u8], value: &[u8]) -> io::Result<Entry> {
         let entry: Entry = codec::decode(value)
             .map_err(|error| self.wrong(format!("the entry {key:?} cannot be read: {error}")))?;

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use openraft::ChangeMembers;
 use starling_proto::{
     NodeId,
@@ -18,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     member::{Member, Running},
-    types::{Membership, Metrics, Seat, life},
+    types::{Membership, Metrics, Seat, end, life},
 };
 
 /// Between two changes of the membership.
@@ -31,8 +32,6 @@ const RELEASE_AFTER: Duration = Duration::from_secs(60);
 const LAG_MAX: u64 = 64;
 /// Between two questions of who hears no leader, to those who may know more.
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// When not all voters answer, entries that none of those has are given up after this.
-const LOST_AFTER: Duration = Duration::from_secs(30);
 
 /// What is remembered while this node leads, or while it does not.
 #[derive(Default)]
@@ -41,6 +40,8 @@ pub(super) struct Leading {
     changing: Option<Changing>,
     /// How far the log was known to be applied at the last look.
     heard: Option<Version>,
+    /// Since when a later life of the log is known than that of this group.
+    outdated_since: Option<Instant>,
     /// Since when members are neither alive nor suspect.
     silent: HashMap<NodeId, Instant>,
     leaderless_since: Option<Instant>,
@@ -72,10 +73,18 @@ impl Member {
         // What is heard of may be newer than the metrics: only what is still lacking at the next look is lost.
         let known = leading.heard.take();
         let metrics = running.metrics();
-        if self.is_lost.load(Relaxed) || self.lacks(known, &metrics) {
-            self.begin_life(running, &metrics, leading);
+        let is_lost = self.is_lost.load(Relaxed);
+        if is_lost || self.lacks(known, &metrics) {
+            let is_later = known.map(|known| known.epoch) > running.epoch();
+            if is_lost || !is_later || self.is_the_last(running, leading).await {
+                leading.outdated_since = None;
+                self.begin_life(running, &metrics, leading);
+            } else {
+                leading.heard = known;
+            }
             return;
         }
+        leading.outdated_since = None;
         leading.heard = self.heard();
         if leading.changed.is_some_and(|changed| changed.elapsed() < PAUSE) {
             return;
@@ -116,7 +125,8 @@ impl Member {
     fn begin_life(&self, running: &Running, metrics: &Metrics, leading: &mut Leading) {
         let membership = metrics.membership_config.membership();
         let Some((birth, known)) = life(membership) else { return };
-        let epoch = self.clock.now_ms().max(known + 1);
+        let heard = self.heard().map_or(0, |heard| heard.epoch);
+        let epoch = self.clock.now_ms().max(known.max(heard).saturating_add(1));
         tracing::error!(region = %self.settings.region, epoch, "entries of the region's log are lost; it begins anew");
         let seats = membership.nodes().map(|(id, seat)| {
             let mut seat = seat.clone();
@@ -124,6 +134,24 @@ impl Member {
             (*id, seat)
         });
         self.change(running, leading, ChangeMembers::SetNodes(seats.collect()), true);
+    }
+
+    /// A later life of the log is known than that of this group: its disks are older copies, or it is to give way to a
+    /// later group. Whether it is known that there is none: every node of the region says so, or those that are there
+    /// do, and the others had their time.
+    async fn is_the_last(&self, running: &Running, leading: &mut Leading) -> bool {
+        let since = *leading.outdated_since.get_or_insert_with(Instant::now);
+        let others = self.region().into_iter().filter(|(id, _)| *id != self.settings.me);
+        let told = join_all(others.map(|(id, _)| self.state(id))).await;
+        let birth = told.iter().flatten().filter_map(|state| state.birth).max();
+        self.hear_of_group(birth.unwrap_or_default());
+        birth <= running.birth()
+            && (told.iter().all(Option::is_some) || since.elapsed() >= self.tuning.lost_after)
+    }
+
+    /// A group with this birth is there: it takes the place of an older one.
+    fn hear_of_group(&self, birth: u64) {
+        self.outlived.send_if_modified(|known| std::mem::replace(known, birth.max(*known)) < birth);
     }
 
     fn change(
@@ -180,7 +208,8 @@ impl Member {
         let lacks = self.lacks(self.log.applied(), metrics);
         let may_stand = !running.is_newcomer.load(Relaxed) && (!lacks || self.is_lost.load(Relaxed));
         running.raft.runtime_config().elect(may_stand);
-        if metrics.current_leader.is_some() {
+        let is_heard = running.led.lock().is_some_and(|led| led.elapsed() < self.settings.election);
+        if metrics.current_leader.is_some() && is_heard {
             self.is_lost.store(false, Relaxed);
             leading.leaderless_since = None;
             return;
@@ -194,7 +223,7 @@ impl Member {
         leading.asked = Some(Instant::now());
         for (id, _) in self.live() {
             if let Some(birth) = self.state(id).await.and_then(|state| state.birth) {
-                self.outlived.send_if_modified(|known| std::mem::replace(known, birth.max(*known)) < birth);
+                self.hear_of_group(birth);
             }
         }
         let known = self.log.applied().filter(|_| lacks);
@@ -203,19 +232,19 @@ impl Member {
         let mut lacking = 0;
         for voter in &voters {
             let last = match *voter == self.settings.me {
-                true => metrics.last_log_index,
+                true => end(metrics),
                 false => match self.state(*voter).await {
                     Some(state) => state.last,
                     None => continue,
                 },
             };
-            if last.map_or(0, |last| last + 1) >= known.index {
+            if last >= Some(known) {
                 return;
             }
             lacking += 1;
         }
-        let is_lost =
-            lacking == voters.len() || (lacking * 2 > voters.len() && since.elapsed() >= LOST_AFTER);
+        let is_lost = lacking == voters.len()
+            || (lacking * 2 > voters.len() && since.elapsed() >= self.tuning.lost_after);
         self.is_lost.store(is_lost, Relaxed);
     }
 

@@ -33,7 +33,7 @@ use super::{
     machine::Machine,
     network::Network,
     storage::LogStore,
-    types::{Metrics, Raft, Seat, life, version},
+    types::{Metrics, Raft, Seat, end, life, version},
     wire::{Promise, Wire},
 };
 use crate::clock::Clock;
@@ -69,6 +69,8 @@ pub(super) struct Tuning {
     pub reborn_after: Duration,
     /// Silent members are replaced after this.
     pub replace_after: Duration,
+    /// When not all voters answer, entries that none of those has are given up after this.
+    pub lost_after: Duration,
 }
 
 /// What is behind the handle.
@@ -112,6 +114,8 @@ pub(super) struct Running {
     pub is_newcomer: Arc<AtomicBool>,
     /// The greatest epoch that was promised.
     pub promised: Arc<AtomicU64>,
+    /// When a leader last had a message taken here; Raft names the last leader for as long as nobody else stands.
+    pub led: Arc<Mutex<Option<Instant>>>,
     pub reads: Arc<Reads>,
 }
 
@@ -131,6 +135,7 @@ impl Default for Tuning {
             alone_after: Duration::from_secs(5),
             reborn_after: Duration::from_secs(30),
             replace_after: Duration::from_secs(5),
+            lost_after: Duration::from_secs(30),
         }
     }
 }
@@ -190,11 +195,9 @@ impl Member {
         told.chain(self.log.applied()).max()
     }
 
-    /// Whether entries are known that this log lacks, though it should have them.
+    /// Whether entries are known that this log lacks, though it should have them: of its own life, or of a later one.
     pub fn lacks(&self, known: Option<Version>, metrics: &Metrics) -> bool {
-        let epoch = life(metrics.membership_config.membership()).map(|(_, epoch)| epoch);
-        let next = metrics.last_log_index.map_or(0, |index| index + 1);
-        known.is_some_and(|known| Some(known.epoch) == epoch && known.index > next)
+        known.is_some_and(|known| end(metrics).is_some_and(|end| end < known))
     }
 
     pub async fn run(self: &Arc<Self>, stop: CancellationToken) {
@@ -276,7 +279,7 @@ impl Member {
         self.is_lost.store(self.is_rolled_back_alone(&machine, &disk).await?, Relaxed);
         let network = Network { wire: Arc::clone(&self.wire), outlived: self.outlived.clone() };
         let config = Arc::new(self.config().validate().map_err(io::Error::other)?);
-        let log = LogStore(Arc::clone(&disk));
+        let log = LogStore { disk: Arc::clone(&disk), me: self.settings.me };
         let raft = Raft::new(self.settings.me, config, network, log, machine).await;
         let raft = raft.map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Running {
@@ -286,6 +289,7 @@ impl Member {
             birth_min,
             is_newcomer: Arc::new(AtomicBool::new(is_newcomer)),
             promised: Arc::new(AtomicU64::new(promised)),
+            led: Arc::default(),
             reads: Arc::default(),
         })
     }

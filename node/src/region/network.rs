@@ -36,6 +36,8 @@ pub(super) struct Network {
 pub(super) struct Way {
     to: NodeId,
     birth: u64,
+    /// The life of the log here when the way was made.
+    epoch: u64,
     wire: Arc<dyn Wire>,
     outlived: watch::Sender<u64>,
 }
@@ -45,7 +47,7 @@ impl RaftNetworkFactory<Types> for Network {
 
     async fn new_client(&mut self, to: NodeId, seat: &Seat) -> Way {
         let (wire, outlived) = (Arc::clone(&self.wire), self.outlived.clone());
-        Way { to, birth: seat.birth, wire, outlived }
+        Way { to, birth: seat.birth, epoch: seat.epoch, wire, outlived }
     }
 }
 
@@ -93,7 +95,7 @@ impl RaftNetwork<Types> for Way {
         option: RPCOption,
     ) -> Result<VoteResponse<NodeId>, Failed> {
         let timeout = option.hard_ttl().max(VOTE_TIMEOUT_MIN);
-        match self.ask(&Ask::Vote(self.birth, rpc), timeout).await? {
+        match self.ask(&Ask::Vote(self.birth, self.epoch, rpc), timeout).await? {
             Told::Vote(response) => Ok(response),
             _ => Err(unreachable("it answered something else".to_owned())),
         }

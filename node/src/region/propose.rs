@@ -1,7 +1,8 @@
 //! Changes on their way into the log, and how far the log has come.
 //!
 //! A change with a key is written once: the leader looks the key up when everything that earlier leaders committed
-//! is applied here, and lets nobody else write with it until what became of its own write is known.
+//! is applied here, and lets nobody else write with it until what became of its own write is known. In each life of
+//! the log it is written anew.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -171,16 +172,22 @@ impl Member {
         }
         let known = self.heard();
         let metrics = running.metrics();
+        let epoch = running.epoch();
         if self.is_lost.load(Relaxed) || self.lacks(known, &metrics) {
             self.land(proposal.key, held);
-            return not("entries of the region's log are lost, and its next life has not begun");
+            return not(match known.map(|known| known.epoch) > epoch {
+                true => "the region's log lived later than this group knows, and its next life has not begun",
+                false => "entries of the region's log are lost, and its next life has not begun",
+            });
         }
         let patience = 2 * u64::try_from(self.settings.election.as_millis()).unwrap_or(u64::MAX);
         if metrics.millis_since_quorum_ack.is_some_and(|silent| silent > patience) {
             self.land(proposal.key, held);
             return not("the leader hears no majority of the voters");
         }
-        if let Some((version, at_ms)) = self.log.find(proposal.key) {
+        // What was written in a former life may be what was lost.
+        let found = self.log.find(proposal.key).filter(|(version, _)| Some(version.epoch) == epoch);
+        if let Some((version, at_ms)) = found {
             self.land(proposal.key, held);
             return Tried::Done(self.committed(version, at_ms));
         }

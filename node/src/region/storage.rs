@@ -19,7 +19,11 @@ const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
 /// The log; a cheap handle, which reads too.
 #[derive(Clone)]
-pub(super) struct LogStore(pub Arc<Disk>);
+pub(super) struct LogStore {
+    pub disk: Arc<Disk>,
+    /// This node.
+    pub me: NodeId,
+}
 
 impl RaftLogReader<Types> for LogStore {
     async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
@@ -27,11 +31,11 @@ impl RaftLogReader<Types> for LogStore {
         range: R,
     ) -> Result<Vec<Entry>, StorageError> {
         let range = (range.start_bound().cloned(), range.end_bound().cloned());
-        self.0.run(move |disk| disk.entries(range, usize::MAX)).await.map_err(reading)
+        self.disk.run(move |disk| disk.entries(range, usize::MAX)).await.map_err(reading)
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, StorageError> {
-        self.0.run(move |disk| disk.entries(start..end, MESSAGE_BYTES_MAX)).await.map_err(reading)
+        self.disk.run(move |disk| disk.entries(start..end, MESSAGE_BYTES_MAX)).await.map_err(reading)
     }
 }
 
@@ -43,7 +47,7 @@ impl RaftLogStorage<Types> for LogStore {
             let last_purged_log_id: Option<LogId> = disk.get(Name::Purged)?;
             Ok(LogState { last_purged_log_id, last_log_id: disk.last()?.or(last_purged_log_id) })
         };
-        self.0.run(read).await.map_err(reading)
+        self.disk.run(read).await.map_err(reading)
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -52,11 +56,15 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
         let vote = *vote;
-        self.0.run(move |disk| disk.put(Name::Vote, &vote)).await.map_err(writing)
+        self.disk.run(move |disk| disk.put(Name::Vote, &vote)).await.map_err(writing)
     }
 
+    /// Read once, when Raft starts. A node that led stands for election again, in a later term: its disk may be an
+    /// older copy, and in the term that it led it would write other entries under ids that its followers have.
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
-        self.0.run(|disk| disk.get(Name::Vote)).await.map_err(reading)
+        let vote: Option<Vote> = self.disk.run(|disk| disk.get(Name::Vote)).await.map_err(reading)?;
+        let is_own = |vote: &Vote| vote.leader_id().voted_for() == Some(self.me);
+        Ok(vote.map(|vote| Vote { committed: vote.committed && !is_own(&vote), ..vote }))
     }
 
     /// Not synced: a restart that does not know it learns it from the leader.
@@ -66,11 +74,11 @@ impl RaftLogStorage<Types> for LogStore {
             disk.set(&mut writes, Name::Committed, &committed)?;
             disk.write(writes, false)
         };
-        self.0.run(write).await.map_err(writing)
+        self.disk.run(write).await.map_err(writing)
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, StorageError> {
-        self.0.run(|disk| disk.get(Name::Committed)).await.map(Option::flatten).map_err(reading)
+        self.disk.run(|disk| disk.get(Name::Committed)).await.map(Option::flatten).map_err(reading)
     }
 
     async fn append<I>(&mut self, entries: I, callback: LogFlushed<Types>) -> Result<(), StorageError>
@@ -86,7 +94,7 @@ impl RaftLogStorage<Types> for LogStore {
             }
             disk.write(writes, true)
         };
-        match self.0.run(write).await {
+        match self.disk.run(write).await {
             Ok(()) => {
                 callback.log_io_completed(Ok(()));
                 Ok(())
@@ -104,7 +112,7 @@ impl RaftLogStorage<Types> for LogStore {
             disk.drop_entries(&mut writes, since.index, u64::MAX);
             disk.write(writes, true)
         };
-        self.0.run(write).await.map_err(writing)
+        self.disk.run(write).await.map_err(writing)
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), StorageError> {
@@ -114,7 +122,7 @@ impl RaftLogStorage<Types> for LogStore {
             disk.drop_entries(&mut writes, 0, upto.index + 1);
             disk.write(writes, true)
         };
-        self.0.run(write).await.map_err(writing)
+        self.disk.run(write).await.map_err(writing)
     }
 }
 

@@ -56,6 +56,12 @@ pub(super) fn life(membership: &Membership) -> Option<(u64, u64)> {
     membership.nodes().next().map(|(_, seat)| (seat.birth, seat.epoch))
 }
 
+/// Up to where a node's Raft log goes; none before there is a membership.
+pub(super) fn end(metrics: &Metrics) -> Option<Version> {
+    let (_, epoch) = life(metrics.membership_config.membership())?;
+    Some(Version { epoch, index: metrics.last_log_index.map_or(0, |last| last + 1) })
+}
+
 /// The shields that a membership names: its voters, of a joint one those it changes to.
 pub(super) fn shields(membership: &Membership) -> Shields {
     let voters = membership.get_joint_config().last();

@@ -25,7 +25,8 @@ use crate::link::{AskErrorKind, Link, Peer};
 pub(super) enum Ask {
     /// A message of Raft, to a member of the group with this birth.
     Append(u64, AppendEntriesRequest<Types>),
-    Vote(u64, VoteRequest<NodeId>),
+    /// With the life of the candidate's log.
+    Vote(u64, u64, VoteRequest<NodeId>),
     Snapshot(u64, InstallSnapshotRequest<Types>),
     /// How do you stand?
     State,
@@ -59,8 +60,8 @@ pub(super) struct State {
     pub forming: Option<u64>,
     /// How far the region's log is applied there.
     pub applied: Option<Version>,
-    /// The index of the last entry of its Raft log.
-    pub last: Option<u64>,
+    /// Up to where its Raft log goes.
+    pub last: Option<Version>,
     /// It is of no group that is formed later with this birth, or a lower one.
     pub promised: u64,
 }

@@ -44,6 +44,14 @@ pub struct Version {
     pub index: u64,
 }
 
+impl Version {
+    /// Whether who stands here has applied the entry that stands there: in another life of the log another entry may
+    /// have its index, and one of a former life is not applied any more once a later one has begun.
+    pub fn reaches(self, entry: Self) -> bool {
+        self.epoch == entry.epoch && self.index >= entry.index
+    }
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}/{}", self.epoch, self.index)
@@ -89,9 +97,7 @@ impl Versions {
     /// Whether everything that `other` has applied is applied here, as far as that can be told: a log in another
     /// epoch, or one that is not known here, is not.
     pub fn covers(&self, other: &Self) -> bool {
-        other.iter().all(|(region, there)| {
-            self.get(region).is_some_and(|here| here.epoch == there.epoch && here.index >= there.index)
-        })
+        other.iter().all(|(region, there)| self.get(region).is_some_and(|here| here.reaches(there)))
     }
 
     /// What is applied both here and there: the lower place of each region that both know.
@@ -135,6 +141,9 @@ mod tests {
         both.set(Region::new("eu"), Version { epoch: 1, index: 5 });
         both.set(Region::new("us"), Version { epoch: 1, index: 9 });
         assert_eq!((versions.meet(&there), there.meet(&versions)), (both.clone(), both));
+        let at = |epoch, index| Version { epoch, index };
+        assert!(at(2, 7).reaches(at(2, 7)) && !at(2, 7).reaches(at(2, 8)));
+        assert!(!at(2, 7).reaches(at(1, 3)), "an entry counts in its own life only");
         let all: Vec<_> = versions.iter().map(|(region, at)| (region.as_str(), at.epoch, at.index)).collect();
         assert_eq!(all, [("eu", 2, 0), ("us", 1, 9)]);
     }

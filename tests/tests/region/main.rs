@@ -8,6 +8,7 @@ mod everything;
 mod forming;
 mod leader;
 mod old_content;
+mod old_disk;
 mod receipts;
 mod services;
 

@@ -1,6 +1,6 @@
 //! Purges at a node that stands alone.
 
-use starling_proto::purge::{Mode, Selector, Version};
+use starling_proto::purge::{Base, Batch, Mode, Selector, Version};
 
 use super::*;
 use crate::store;
@@ -99,4 +99,25 @@ fn a_fence_is_waited_for_in_whole() {
     };
     assert_eq!(done(5_000).fenced_at() - acknowledged, Duration::from_millis(5_060));
     assert_eq!(done(0).fenced_at(), acknowledged, "nobody holds a lease");
+}
+
+/// Once a greater epoch was taken for "further": purges that a group committed in a former life of its log counted as
+/// applied everywhere, while every node left them out.
+#[tokio::test]
+async fn an_entry_of_a_former_life_of_the_log_is_not_applied_and_never_comes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let purging = alone(&dir).await;
+    let receipt = purging.purge(request(Wait::Committed)).await.expect("it is written");
+    let id: EntryId = receipt.id.as_deref().expect("it is committed").parse().expect("an id");
+    let Version { epoch, index } = id.version;
+    let next = EntryId { version: Version { epoch, index: index + 1 }, ..id.clone() };
+    let after = Version { epoch: epoch + 1, index: index + 7 };
+    let base = Some(Base::default());
+    let batch = Batch { region: id.region.clone(), since: 0, after, base, entries: Vec::new() };
+    purging.0.parts.store.apply(batch).await.expect("a later life begins");
+    assert!(!purging.is_applied(&id) && !purging.is_applied(&next));
+    let far = Instant::now() + Duration::from_secs(3_600);
+    assert!(!purging.comes_here(&next, None, far).await, "nobody waits for what cannot come");
+    let told = purging.receipt(id, Wait::Committed, TIMEOUT).await.expect("it can be read");
+    assert!(told.is_some_and(|told| told.complete), "it was applied in its time");
 }

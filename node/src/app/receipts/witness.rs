@@ -129,7 +129,7 @@ impl Witness {
         let mut receipt = Receipt::default();
         let view = Arc::clone(&view.borrow());
         for (node, _) in others(&view) {
-            if spread.reached(node, &id.region).is_some_and(|at| at >= id.version) {
+            if spread.reached(node, &id.region).is_some_and(|at| at.reaches(id.version)) {
                 receipt.applied.push((*node, at_most_ms));
             } else {
                 receipt.missing.push(*node);
@@ -209,7 +209,8 @@ impl Witness {
     /// is waited for, unless it has said that it has it.
     fn add_unnamed(&self, id: &EntryId, receipt: &mut Receipt, at_most_ms: u64) {
         let WitnessParts { spread, view, .. } = &self.0.parts;
-        let has_said = |node: &NodeId| spread.reached(node, &id.region).is_some_and(|at| at >= id.version);
+        let has_said =
+            |node: &NodeId| spread.reached(node, &id.region).is_some_and(|at| at.reaches(id.version));
         let view = Arc::clone(&view.borrow());
         for node in unnamed(&view, receipt) {
             if node != view.me && has_said(&node) {
@@ -223,7 +224,7 @@ impl Witness {
     /// This node knows best whether it has it, at its own time.
     fn add_me(&self, id: &EntryId, receipt: &mut Receipt, at_most_ms: u64) {
         let me = self.0.parts.view.borrow().me;
-        let has_it = self.0.parts.spread.applied(&id.region).is_some_and(|at| at >= id.version);
+        let has_it = self.0.parts.spread.applied(&id.region).is_some_and(|at| at.reaches(id.version));
         let is_missing = receipt.missing.contains(&me);
         if has_it && is_missing {
             receipt.missing.retain(|node| *node != me);

@@ -1,6 +1,8 @@
 //! Disks that fail, are rolled back, or are lost.
 
-use starling_proto::wire::NotCommitted;
+use std::time::Duration;
+
+use starling_proto::{purge::Version, wire::NotCommitted};
 
 use super::{
     faults::{break_disk, heal_disk},
@@ -112,6 +114,97 @@ async fn rolled_back(numbers: &[u8], lost: u128) {
     assert!(after.epoch > told[0].1.epoch, "{after:?}");
     told.push((100, after));
     world.holds(&told).await;
+    // The old disks again: they know nothing of that life either.
+    for (number, kept) in &kept {
+        world.kill(*number).await;
+        world.restore_disk(*number, kept);
+    }
+    for number in numbers.iter().copied() {
+        world.start(number).await;
+    }
+    let last = world.propose(1, 101).await.expect("committed").id.version;
+    assert!(last.epoch > after.epoch, "{last:?}");
+    told.push((101, last));
+    world.holds(&told).await;
+}
+
+/// The disk has the leader's own vote of this term, and not what it wrote since. Once it led on by that vote, and
+/// wrote other entries under log ids that its followers had: their logs differed, and nobody could tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_with_an_older_disk_does_not_lead_the_same_term_again() {
+    for keeps_store in [true, false] {
+        let mut world = World::new(Some(3));
+        // It is back before anybody else stands for election.
+        world.election = Duration::from_secs(4);
+        for number in [1, 2, 3] {
+            world.start(number).await;
+        }
+        let leader = world.settled(3).await;
+        let other = leader % 3 + 1;
+        let kept = world.copy_disk(leader);
+        let mut told = Vec::new();
+        for key in 1..=5 {
+            told.push((key, world.propose(leader, key).await.expect("committed").id.version));
+        }
+        world.holds(&told).await;
+        let term = world.standing(other).term;
+        world.kill(leader).await;
+        world.restore_disk(leader, &kept);
+        if !keeps_store {
+            world.logs.remove(&leader);
+        }
+        world.start(leader).await;
+        let after = world.propose(other, 100).await.expect("committed").id.version;
+        assert_eq!(after.epoch, told[0].1.epoch, "the others lack nothing");
+        told.push((100, after));
+        world.holds(&told).await;
+        assert!(world.standing(world.settled(3).await).term > term, "somebody was elected");
+    }
+}
+
+/// A node that led goes on leading alone as soon as it is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_region_of_one_node_leads_again_in_a_later_term_without_a_pause() {
+    let mut world = World::new(Some(1));
+    // Longer than the test: nothing of it is waited for.
+    world.election = Duration::from_secs(600);
+    world.start(1).await;
+    world.settled(1).await;
+    let term = world.standing(1).term;
+    let told = world.propose(1, 1).await.expect("committed").id.version;
+    world.kill(1).await;
+    world.start(1).await;
+    world.settled(1).await;
+    assert!(world.standing(1).term > term);
+    world.holds(&[(1, told)]).await;
+}
+
+/// What such a group commits nobody applies, for every node has gone on to the later life: so it commits nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_is_older_than_its_log_acknowledges_nothing_until_it_began_another_life() {
+    let mut world = World::new(Some(3));
+    world.tuning.lost_after = Duration::from_secs(600);
+    for number in [1, 2, 3] {
+        world.start(number).await;
+    }
+    let leader = world.settled(3).await;
+    let told = world.propose(leader, 1).await.expect("committed").id.version;
+    world.holds(&[(1, told)]).await;
+    let away = leader % 3 + 1;
+    let others: Vec<u8> = [1, 2, 3].into_iter().filter(|number| *number != away).collect();
+    // It may be of a later group, for all that can be known.
+    world.cut(&[away], &others);
+    let later = Version { epoch: told.epoch + (1 << 40), index: 3 };
+    for log in world.logs.values() {
+        log.live_later(later);
+    }
+    assert_eq!(world.group(leader).head(Duration::from_millis(500)).await, None);
+    let refused = propose(world.group(leader), 2, 2_500).await;
+    assert!(matches!(refused, Err(NotCommitted::NoQuorum { .. })), "{refused:?}");
+    world.mend();
+    let after = world.propose(leader, 2).await.expect("in another life").id.version;
+    assert!(after.epoch > later.epoch, "{after:?}");
+    world.holds(&[(2, after)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -95,6 +95,11 @@ impl Memory {
         entries.values().find(|entry| entry.version.index == index).map(|entry| entry.change.clone())
     }
 
+    /// As if entries of a later life had been heard of.
+    pub fn live_later(&self, at: Version) {
+        *self.applied.lock() = Some(at);
+    }
+
     pub fn reached(&self) -> Version {
         self.applied.lock().unwrap_or_default()
     }
@@ -184,6 +189,7 @@ pub struct Running {
 pub struct World {
     pub expect: Option<usize>,
     pub has_peers: bool,
+    pub election: Duration,
     pub tuning: Tuning,
     pub net: Arc<Net>,
     dir: tempfile::TempDir,
@@ -207,6 +213,7 @@ impl World {
         Self {
             expect,
             has_peers: true,
+            election: Duration::from_millis(1_500),
             tuning,
             net: Arc::default(),
             dir: tempfile::tempdir().expect("a directory"),
@@ -241,7 +248,7 @@ impl World {
             has_peers: self.has_peers,
             voters_max: 5,
             heartbeat: Duration::from_millis(150),
-            election: Duration::from_millis(600),
+            election: self.election,
             fence: Duration::from_secs(5),
         }
     }
@@ -369,6 +376,13 @@ impl World {
 
     pub fn voters(&self, number: u8) -> BTreeSet<NodeId> {
         self.standing(number).voters.into_iter().collect()
+    }
+
+    /// A copy of the disk of a node that runs.
+    pub fn copy_disk(&self, number: u8) -> PathBuf {
+        let kept = self.dir.path().join(format!("{number}.copied"));
+        self.group(number).0.running().expect("it runs").disk.copy_to(&kept);
+        kept
     }
 
     pub fn keep_disk(&self, number: u8) -> PathBuf {
