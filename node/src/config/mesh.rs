@@ -83,7 +83,7 @@ impl Default for RegionSettings {
             expect: None,
             voters_max: 5,
             heartbeat: Duration::from_millis(250),
-            election: Duration::from_millis(1_500),
+            election: Duration::from_millis(2_000),
             fence: Duration::from_secs(5),
         }
     }

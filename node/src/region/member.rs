@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     io,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -307,12 +308,14 @@ impl Member {
 
     fn config(&self) -> Config {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let heartbeat_ms = millis(self.settings.heartbeat);
+        let election = election_timeout_ms(heartbeat_ms, millis(self.settings.election));
         let Tuning { snapshot_every, keep, .. } = self.tuning;
         Config {
             cluster_name: self.settings.region.to_string(),
-            heartbeat_interval: millis(self.settings.heartbeat),
-            election_timeout_min: millis(self.settings.election),
-            election_timeout_max: 2 * millis(self.settings.election),
+            heartbeat_interval: heartbeat_ms,
+            election_timeout_min: election.start,
+            election_timeout_max: election.end,
             // Who installs a snapshot first looks for the exact entries.
             install_snapshot_timeout: 20_000,
             replication_lag_threshold: snapshot_every + keep,
@@ -427,6 +430,16 @@ impl Member {
         *self.opened.lock() = Some(disk);
         Ok(())
     }
+}
+
+/// Between which bounds Raft chooses a node's election timeout, for a silence after which it is to stand for election.
+///
+/// A node that heard a leader stands when it was silent for the upper bound, which is the leader's lease, and the
+/// timeout: so after at least the whole silence, and at most a fifth more. A candidate stands again after the timeout
+/// alone, and its votes are to come within the lower bound.
+pub(super) fn election_timeout_ms(heartbeat_ms: u64, silence_ms: u64) -> Range<u64> {
+    let min = (silence_ms / 5 * 2).max(heartbeat_ms + 1);
+    min..silence_ms.saturating_sub(min).max(min + 1)
 }
 
 /// Opens the disk, off the async threads.

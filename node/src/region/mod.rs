@@ -70,7 +70,7 @@ pub struct Settings {
     pub voters_max: usize,
     /// Between two heartbeats of the leader.
     pub heartbeat: Duration,
-    /// Silence of the leader after which others stand for election: at least this, at most twice this.
+    /// Silence of the leader after which others stand for election: at least this, at most a fifth more.
     pub election: Duration,
     /// No lease on what is known of this region's head lasts longer than this.
     pub fence: Duration,

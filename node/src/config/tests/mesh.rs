@@ -202,7 +202,7 @@ fn a_region_has_settings_of_its_own_and_a_flag_says_how_many_form_it() {
     assert_eq!(usual, RegionSettings::default());
     assert_eq!((usual.expect, usual.voters_max), (None, 5));
     let ms = Duration::from_millis;
-    assert_eq!((usual.heartbeat, usual.election, usual.fence), (ms(250), ms(1_500), ms(5_000)));
+    assert_eq!((usual.heartbeat, usual.election, usual.fence), (ms(250), ms(2_000), ms(5_000)));
 
     let text = node(
         "mesh = '127.0.0.1:0'\nregion_expect = 7\n[region]\nvoters_max = 9\nheartbeat_ms = 100\nelection_ms = 300\n\

@@ -1,12 +1,15 @@
 //! What the leader does not commit, and by whose clock it writes.
 
+use std::ops::Range;
+
+use openraft::Config;
 use starling_proto::{
     purge::{Catalog, Change, Hlc, ServiceChange},
     wire::{Committed, NotCommitted, Proposal},
 };
 
 use super::world::{World, id};
-use crate::region::Group;
+use crate::region::{Group, member::election_timeout_ms};
 
 async fn set(group: Group, key: u128, name: String, bytes: usize) -> Result<Committed, NotCommitted> {
     let at = Hlc { ms: key as u64, count: 0, node: id(1) };
@@ -43,4 +46,23 @@ async fn a_proposer_whose_clock_is_behind_has_the_time_of_the_leader() {
     assert!(first.at_ms >= before, "{}", first.at_ms);
     let again = world.propose(leader, 1).await.expect("known");
     assert_eq!((again.id, again.at_ms), (first.id, first.at_ms), "as its entry says");
+}
+
+#[test]
+fn a_silent_leader_is_followed_by_another_within_a_fifth_more_than_the_silence() {
+    for (heartbeat_ms, silence_ms) in
+        [(250, 2_000), (150, 600), (100, 300), (250, 60_000), (250, 750), (1, 3)]
+    {
+        let Range { start, end } = election_timeout_ms(heartbeat_ms, silence_ms);
+        let config = Config {
+            heartbeat_interval: heartbeat_ms,
+            election_timeout_min: start,
+            election_timeout_max: end,
+            ..Config::default()
+        };
+        config.validate().expect("Raft takes it");
+        // The lease of the leader is the upper bound.
+        assert!(end + start >= silence_ms, "{silence_ms}: {start}..{end}");
+        assert!(2 * end <= silence_ms + silence_ms.div_ceil(5) + 2, "{silence_ms}: {start}..{end}");
+    }
 }
