@@ -54,9 +54,9 @@ pub(super) fn problem(index: &Index) -> Option<String> {
     let failure = index.failure().borrow().clone()?;
     let reopening = failure.reopening.map(|why| format!(", the last time: {why}")).unwrap_or_default();
     Some(format!(
-        "the index {} cannot be written: {}; no purge is applied here until it can, a node that falls behind others \
-         revalidates what it has stored, and what is fetched is kept in memory only; it is opened anew when the \
-         disk is well{reopening}",
+        "the index {} cannot be written: {}; no purge is applied here until it can: what others purge meanwhile is \
+         revalidated by services whose freshness is strict, and still served by the others; what is fetched is kept \
+         in memory only; it is opened anew when the disk is well{reopening}",
         index.path().display(),
         failure.error
     ))
