@@ -181,7 +181,7 @@ impl Member {
             return Err("it may have forgotten entries, and votes when it has all".to_owned());
         }
         let has = Version { epoch, index: rpc.last_log_id.map_or(0, |last| last.index + 1) };
-        match self.log.applied() {
+        match self.heard() {
             Some(known) if known > has && !self.is_lost.load(Relaxed) => {
                 let last = running.disk.run(|disk| disk.last()).await.map_err(|error| error.to_string())?;
                 if last > rpc.last_log_id {
@@ -205,7 +205,7 @@ impl Member {
                 return Ok(());
             }
             let metrics = running.metrics();
-            if self.lacks(self.log.applied(), &metrics) || running.is_newcomer.load(Relaxed) {
+            if self.lacks(self.heard(), &metrics) || running.is_newcomer.load(Relaxed) {
                 return Err("it lacks entries".to_owned());
             }
             running.raft.trigger().elect().await.map_err(|error| error.to_string())?;

@@ -205,7 +205,8 @@ impl Member {
         leading.silent.clear();
         leading.changing = None;
         leading.heard = None;
-        let lacks = self.lacks(self.log.applied(), metrics);
+        let known = self.heard();
+        let lacks = self.lacks(known, metrics);
         let may_stand = !running.is_newcomer.load(Relaxed) && (!lacks || self.is_lost.load(Relaxed));
         running.raft.runtime_config().elect(may_stand);
         let is_heard = running.led.lock().is_some_and(|led| led.elapsed() < self.settings.election);
@@ -226,8 +227,7 @@ impl Member {
                 self.hear_of_group(birth);
             }
         }
-        let known = self.log.applied().filter(|_| lacks);
-        let Some(known) = known else { return };
+        let Some(known) = known.filter(|_| lacks) else { return };
         let voters: Vec<NodeId> = metrics.membership_config.membership().voter_ids().collect();
         let mut lacking = 0;
         for voter in &voters {

@@ -92,6 +92,9 @@ pub(super) struct Member {
     pub forming: Mutex<Option<u64>>,
     /// Since when this node is of no group and hears of none.
     pub lonely_since: Mutex<Option<Instant>>,
+    /// How far the region's log was ever heard of while this node runs. Who said so may be dead, and who had the
+    /// entries may be back with an older disk: they were committed all the same.
+    pub known: Mutex<Option<Version>>,
     /// Votes are given though entries are known that the candidate lacks: no voter has them any more.
     pub is_lost: AtomicBool,
     /// Who writes with a key holds its lock until what became of it is known.
@@ -189,11 +192,24 @@ impl Member {
         Seat { name: claim.name.clone(), pop: claim.pop.clone(), weight: node.profile.weight, birth, epoch }
     }
 
-    /// How far the region's log is known to be applied anywhere.
+    /// How far the region's log is known to be, or to have been, applied anywhere.
     pub fn heard(&self) -> Option<Version> {
-        let view = self.view.borrow();
-        let told = view.members.values().filter_map(|node| node.versions.get(&self.settings.region));
-        told.chain(self.log.applied()).max()
+        let told = {
+            let view = self.view.borrow();
+            view.members.values().filter_map(|node| node.versions.get(&self.settings.region)).max()
+        };
+        let mut known = self.known.lock();
+        *known = (*known).max(told).max(self.log.applied());
+        *known
+    }
+
+    /// Takes note of what nodes say, also while the disk fails here and no group runs.
+    async fn listen(self: Arc<Self>) {
+        let mut view = self.view.clone();
+        while view.changed().await.is_ok() {
+            self.heard();
+            sleep(self.settings.heartbeat).await;
+        }
     }
 
     /// Whether entries are known that this log lacks, though it should have them: of its own life, or of a later one.
@@ -202,6 +218,7 @@ impl Member {
     }
 
     pub async fn run(self: &Arc<Self>, stop: CancellationToken) {
+        self.tasks.spawn(stop.clone().run_until_cancelled_owned(Arc::clone(self).listen()));
         let mut pause = self.tuning.retry;
         loop {
             let since = Instant::now();

@@ -168,6 +168,7 @@ impl Group {
             outlived: watch::Sender::new(0),
             forming: Mutex::default(),
             lonely_since: Mutex::default(),
+            known: Mutex::default(),
             is_lost: false.into(),
             flights: Mutex::default(),
             places: Semaphore::new(PROPOSALS_MAX),

@@ -6,7 +6,7 @@ use starling_proto::{purge::Version, wire::NotCommitted};
 
 use super::{
     faults::{break_disk, heal_disk},
-    world::{World, propose},
+    world::{World, eventually, propose},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,7 +66,7 @@ async fn a_voter_with_an_older_disk_elects_nobody_who_lacks_what_it_acknowledged
     world.cut(&[3], &[1, 2]);
     let told = world.propose(2, 1).await.expect("committed by two").id.version;
     let two = [1, 2].map(|number| world.logs[&number].clone());
-    super::world::eventually(|| two.iter().all(|log| log.reached() == told).then_some(())).await;
+    eventually(|| two.iter().all(|log| log.reached() == told).then_some(())).await;
     world.kill(1).await;
     world.kill(2).await;
     world.restore_disk(2, &kept);
@@ -76,6 +76,41 @@ async fn a_voter_with_an_older_disk_elects_nobody_who_lacks_what_it_acknowledged
     assert!(refused.is_err(), "2 and 3 lack an entry that was acknowledged: {refused:?}");
     world.start(1).await;
     let after = world.propose(3, 2).await.expect("1 has it").id.version;
+    assert_eq!(after.epoch, told.epoch);
+    world.holds(&[(1, told), (2, after)]).await;
+}
+
+/// The entry is on two disks. One is replaced by an older copy while the node with the other is away, and the third
+/// node could write nothing down: it knows of the entry by gossip, from nodes of which one is dead by now and the other
+/// has forgotten it. Once these two elected a leader, and wrote something else in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_heard_of_an_entry_while_its_disk_was_full_elects_nobody_who_lost_it() {
+    let mut world = World::formed(&[1, 2, 3]).await;
+    let leader = world.settled(3).await;
+    let (full, away) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    let kept = world.copy_disk(leader);
+    break_disk(&world.path(full));
+    *world.logs[&full].fails.lock() = true;
+    let told = world.propose(leader, 1).await.expect("committed by two").id.version;
+    world.until(full, |standing| standing.role == "failed").await;
+    let two = [leader, away].map(|number| world.logs[&number].clone());
+    eventually(|| two.iter().all(|log| log.reached() == told).then_some(())).await;
+    world.say(&[leader, away], told);
+    let listener = world.group(full);
+    eventually(|| (*listener.0.known.lock() == Some(told)).then_some(())).await;
+
+    world.kill(away).await;
+    world.kill(leader).await;
+    world.say(&[], told);
+    world.restore_disk(leader, &kept);
+    world.logs.remove(&leader);
+    heal_disk(&world.path(full));
+    *world.logs[&full].fails.lock() = false;
+    world.start(leader).await;
+    let refused = propose(world.group(leader), 2, 6_000).await;
+    assert!(refused.is_err(), "both lack an entry that was acknowledged: {refused:?}");
+    world.start(away).await;
+    let after = world.propose(leader, 2).await.expect("the third has it").id.version;
     assert_eq!(after.epoch, told.epoch);
     world.holds(&[(1, told), (2, after)]).await;
 }

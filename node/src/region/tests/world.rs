@@ -197,6 +197,8 @@ pub struct World {
     pub nodes: BTreeMap<u8, Running>,
     views: BTreeMap<u8, watch::Sender<Arc<View>>>,
     members: BTreeMap<u8, (String, Status)>,
+    /// How far nodes say that they have applied the log.
+    said: BTreeMap<u8, Version>,
 }
 
 impl World {
@@ -221,6 +223,7 @@ impl World {
             nodes: BTreeMap::new(),
             views: BTreeMap::new(),
             members: BTreeMap::new(),
+            said: BTreeMap::new(),
         }
     }
 
@@ -286,6 +289,12 @@ impl World {
         self.show();
     }
 
+    /// These nodes say that they have come so far, and no other says anything.
+    pub fn say(&mut self, numbers: &[u8], at: Version) {
+        self.said = numbers.iter().map(|number| (*number, at)).collect();
+        self.show();
+    }
+
     /// Cuts all ways between the two sides.
     pub fn cut(&self, one: &[u8], other: &[u8]) {
         let ways = one.iter().flat_map(|a| other.iter().map(|b| (id(*a), id(*b))));
@@ -308,7 +317,13 @@ impl World {
         let members: BTreeMap<_, _> = self
             .members
             .iter()
-            .map(|(number, (pop, status))| (id(*number), member(*number, pop, *status)))
+            .map(|(number, (pop, status))| {
+                let mut member = member(*number, pop, *status);
+                if let Some(at) = self.said.get(number) {
+                    member.versions.set(region(), *at);
+                }
+                (id(*number), member)
+            })
             .collect();
         for number in self.members.keys() {
             let view = Arc::new(View {
