@@ -145,6 +145,13 @@ impl Fills {
         Seat::Leader(flight)
     }
 
+    /// Requests that wait for a flight to land.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        let flights = self.flights.lock();
+        flights.values().flatten().map(|flight| flight.landing.receiver_count()).sum()
+    }
+
     /// How many flights have begun: later ones have greater numbers.
     pub fn begun(&self) -> u64 {
         self.begun.load(Ordering::SeqCst)

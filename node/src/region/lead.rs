@@ -207,7 +207,9 @@ impl Member {
         leading.heard = None;
         let known = self.heard();
         let lacks = self.lacks(known, metrics);
-        let may_stand = !running.is_newcomer.load(Relaxed) && (!lacks || self.is_lost.load(Relaxed));
+        let may_stand = !running.is_newcomer.load(Relaxed)
+            && !self.is_leaving.load(Relaxed)
+            && (!lacks || self.is_lost.load(Relaxed));
         running.raft.runtime_config().elect(may_stand);
         let is_heard = running.led.lock().is_some_and(|led| led.elapsed() < self.settings.election);
         if metrics.current_leader.is_some() && is_heard {

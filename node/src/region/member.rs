@@ -97,6 +97,8 @@ pub(super) struct Member {
     pub known: Mutex<Option<Version>>,
     /// Votes are given though entries are known that the candidate lacks: no voter has them any more.
     pub is_lost: AtomicBool,
+    /// It is about to go, and stands for election no more: else who hands its leadership over may win it back.
+    pub is_leaving: AtomicBool,
     /// Who writes with a key holds its lock until what became of it is known.
     pub flights: Mutex<HashMap<u128, Arc<tokio::sync::Mutex<()>>>>,
     pub places: Semaphore,

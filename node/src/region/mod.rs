@@ -170,6 +170,7 @@ impl Group {
             lonely_since: Mutex::default(),
             known: Mutex::default(),
             is_lost: false.into(),
+            is_leaving: false.into(),
             flights: Mutex::default(),
             places: Semaphore::new(PROPOSALS_MAX),
             forwards: Semaphore::new(FORWARDS_MAX),

@@ -282,7 +282,13 @@ impl Member {
     }
 
     pub async fn hand_over(&self, limit: Duration) {
-        let Some(running) = self.running().filter(|running| running.leads()) else { return };
+        self.is_leaving.store(true, Relaxed);
+        let Some(running) = self.running() else { return };
+        // The heir's first attempt deposes this leader, and may win only when the others no longer wait for it.
+        running.raft.runtime_config().elect(false);
+        if !running.leads() {
+            return;
+        }
         let metrics = running.metrics();
         let Some((birth, _)) = life(metrics.membership_config.membership()) else { return };
         let voters: Vec<NodeId> = metrics.membership_config.membership().voter_ids().collect();

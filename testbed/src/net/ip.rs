@@ -5,6 +5,7 @@ use std::{
     io::Write,
     path::Path,
     process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
     thread,
 };
 
@@ -21,7 +22,8 @@ pub fn is_possible() -> Result<()> {
     let answer = Command::new("ip").arg("-Version").output();
     ensure!(answer.is_ok_and(|output| output.status.success()), "the command ip (iproute2) is not to be had");
     ensure!(Path::new("/dev/net/tun").exists(), "there is no /dev/net/tun");
-    let probe = format!("sltb-probe-{}", std::process::id());
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let probe = format!("sltb-probe-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
     run(&["netns", "add", &probe]).context("namespaces are not to be had")?;
     run(&["netns", "delete", &probe]).map(drop)
 }

@@ -146,12 +146,17 @@ async fn without_a_fence_nobody_shares_a_flight_that_began_before_it_came() {
     for _ in 0..5 {
         late.spawn(ask(world.edges[0].clone(), Method::GET, "/page".to_owned(), &[]));
     }
-    // All of them have come, and wait.
-    while world.edges[0].counters().in_flight < 6 {
-        tokio::task::yield_now().await;
-    }
-    gate.add_permits(10);
+    let all_wait = async |count| {
+        while world.edges[0].0.fills.waiting() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(all_wait(6)).await;
+    gate.add_permits(1);
     assert_eq!(soon(early.join_next()).await.expect("one").expect("no panic").whole(), "old");
+    // Who comes to the second flight when it has landed is told no lie, but asks once more.
+    soon(all_wait(5)).await;
+    gate.add_permits(10);
     while let Some(got) = soon(late.join_next()).await {
         assert_eq!(got.expect("no panic").whole(), "new");
     }
